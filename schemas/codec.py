@@ -1,0 +1,32 @@
+"""Records to and from their bytes: JSON in UTF-8."""
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from schemas.errors import UndecodableRecordError
+from schemas.outcome import Event, Outcome
+from schemas.status import Status
+from schemas.task import Task
+
+Record = TypeVar("Record", Task, Status, Outcome, Event)
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODERS: Final = {record: msgspec.json.Decoder(record) for record in (Task, Status, Outcome, Event)}
+
+encode = _ENCODER.encode
+"""Bytes of any record, or of any value that JSON can carry (``TypeError`` for one that it cannot)."""
+
+
+def decode(data: bytes | None, record: type[Record]) -> Record:
+    """The record in ``data``. Fields that this version does not know are ignored.
+
+    Raises:
+        UndecodableRecordError: no value, not UTF-8, not JSON, or not this record; says where and why.
+    """
+    if data is None:
+        raise UndecodableRecordError(f"no {record.__name__.lower()}: the record has no value (a tombstone)")
+    try:
+        return _DECODERS[record].decode(data)  # type: ignore[return-value]  # the table pairs class and decoder
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UndecodableRecordError(f"no {record.__name__.lower()}: {error}") from error

@@ -1,0 +1,162 @@
+"""What travels beside a record's value: CloudEvents 1.0 in binary mode, W3C trace context, and Laneway's own.
+
+``HEADERS`` is the closed list of names, held equal to ``docs/headers.md`` by a test.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from schemas.errors import UndecodableRecordError
+from schemas.status import ErrorInfo
+from schemas.task import Task
+
+Headers = list[tuple[str, bytes]]
+
+CE_ID: Final = "ce_id"
+CE_TYPE: Final = "ce_type"
+CE_SOURCE: Final = "ce_source"
+CE_TIME: Final = "ce_time"
+CE_SPECVERSION: Final = "ce_specversion"
+CONTENT_TYPE: Final = "content-type"
+TRACEPARENT: Final = "traceparent"
+
+ATTEMPT: Final = "laneway-attempt"
+DEFERRALS: Final = "laneway-deferrals"
+NOT_BEFORE: Final = "laneway-not-before"
+ERRORS: Final = "laneway-errors"
+DLQ_REASON: Final = "laneway-dlq-reason"
+DLQ_ERROR: Final = "laneway-dlq-error"
+DLQ_SOURCE: Final = "laneway-dlq-source"
+DLQ_AT: Final = "laneway-dlq-at"
+DLQ_WORKER: Final = "laneway-dlq-worker"
+
+HEADERS: Final[dict[str, str]] = {
+    CE_ID: "Unique with `ce_source`: names the task, its generation and the step.",
+    CE_TYPE: "`laneway.task`, `laneway.status`, `laneway.outcome` or `laneway.event`.",
+    CE_SOURCE: "Which process wrote the record: `/laneway/ingest`, `/laneway/worker/<name>`.",
+    CE_TIME: "When it was written, RFC 3339.",
+    CE_SPECVERSION: "`1.0`.",
+    CONTENT_TYPE: "`application/json`.",
+    TRACEPARENT: "W3C trace context of the request that submitted the task.",
+    ATTEMPT: "Number of the run that this record asks for, from 1; absent means 1.",
+    DEFERRALS: "How often the handler asked for a later run; absent means 0.",
+    NOT_BEFORE: "On a waiting record: when it is due, RFC 3339.",
+    ERRORS: "JSON array of the failures so far, oldest first.",
+    DLQ_REASON: "Why the record is a dead letter, in a word: `rejected`, `exhausted`, `undecodable`, …",
+    DLQ_ERROR: "JSON object of the last error: type, message, retriable.",
+    DLQ_SOURCE: "Where the record lay, as `topic-partition@offset`.",
+    DLQ_AT: "When it was set aside, RFC 3339.",
+    DLQ_WORKER: "Which worker set it aside.",
+}
+
+MAX_ERRORS: Final = 20
+"""Failures kept with a task; the oldest are dropped, the `events` topic keeps all."""
+MAX_ERROR_MESSAGE: Final = 1_000
+"""Characters of one message in a header or status."""
+
+_JSON: Final = (CONTENT_TYPE, b"application/json")
+_SPEC: Final = (CE_SPECVERSION, b"1.0")
+_ERRORS_DECODER: Final = msgspec.json.Decoder(tuple[ErrorInfo, ...])
+_TIME_DECODER: Final = msgspec.json.Decoder(datetime)
+
+
+class Delivery(Struct, frozen=True):
+    """The part of a waiting or repeated task that changes from attempt to attempt; it travels in headers."""
+
+    attempt: int = 1
+    """Number of the run that the record asks for."""
+    deferrals: int = 0
+    not_before: datetime | None = None
+    errors: tuple[ErrorInfo, ...] = ()
+
+
+FIRST_DELIVERY: Final = Delivery()
+
+
+def timestamp(at: datetime) -> bytes:
+    """RFC 3339, as it stands in headers and records."""
+    return msgspec.json.encode(at)[1:-1]
+
+
+def cloud_event(kind: str, event_id: str, source: bytes, at: bytes, traceparent: bytes | None = None) -> Headers:
+    """The headers that every record of ours carries.
+
+    Args:
+        kind: ``task``, ``status``, ``outcome`` or ``event``.
+        event_id: unique for ``source``.
+        source: such as ``b"/laneway/ingest"``.
+        at: see ``timestamp``.
+        traceparent: W3C trace context, if there is one.
+    """
+    headers: Headers = [
+        (CE_ID, event_id.encode()),
+        (CE_TYPE, b"laneway." + kind.encode()),
+        (CE_SOURCE, source),
+        (CE_TIME, at),
+        _SPEC,
+        _JSON,
+    ]
+    if traceparent is not None:
+        headers.append((TRACEPARENT, traceparent))
+    return headers
+
+
+def header(headers: Iterable[tuple[str, bytes | str | None]] | None, name: str) -> bytes | None:
+    """The last value of ``name`` (Kafka allows a header to repeat), or ``None``."""
+    found: bytes | None = None
+    for key, value in headers or ():
+        if key == name and value is not None:
+            found = value.encode() if isinstance(value, str) else value
+    return found
+
+
+def delivery_headers(delivery: Delivery) -> Headers:
+    """What a retry record carries besides its CloudEvents headers."""
+    headers: Headers = [(ATTEMPT, str(delivery.attempt).encode())]
+    if delivery.deferrals:
+        headers.append((DEFERRALS, str(delivery.deferrals).encode()))
+    if delivery.not_before is not None:
+        headers.append((NOT_BEFORE, timestamp(delivery.not_before)))
+    if delivery.errors:
+        headers.append((ERRORS, msgspec.json.encode(delivery.errors)))
+    return headers
+
+
+def read_delivery(headers: Iterable[tuple[str, bytes | str | None]] | None) -> Delivery:
+    """Which run a record asks for; the first where its headers say nothing.
+
+    Raises:
+        UndecodableRecordError: one of our headers has a value that we never write.
+    """
+    ours = {key: value for key, value in headers or () if key.startswith("laneway-") and value is not None}
+    if not ours:
+        return FIRST_DELIVERY
+    try:
+        delivery = Delivery(
+            attempt=int(ours.get(ATTEMPT, b"1")),
+            deferrals=int(ours.get(DEFERRALS, b"0")),
+            not_before=_read_time(ours[NOT_BEFORE]) if NOT_BEFORE in ours else None,
+            errors=_ERRORS_DECODER.decode(ours[ERRORS]) if ERRORS in ours else (),
+        )
+    except (ValueError, msgspec.DecodeError) as error:
+        raise UndecodableRecordError(f"a laneway-… header of the record is not readable: {error}") from error
+    if delivery.attempt < 1 or delivery.deferrals < 0:
+        raise UndecodableRecordError(f"headers ask for attempt {delivery.attempt}, deferral {delivery.deferrals}")
+    return delivery
+
+
+def task_event_id(task: Task, *step: object) -> str:
+    """CloudEvents id of a record about ``task``: its id, generation and the step that it tells."""
+    return ".".join(map(str, (task.id, task.generation, *step)))
+
+
+def _read_time(value: bytes | str) -> datetime:
+    text = value if isinstance(value, bytes) else value.encode()
+    at = _TIME_DECODER.decode(b'"' + text + b'"')
+    if at.tzinfo is None:
+        raise ValueError(f"time without zone: {text!r}")
+    return at

@@ -1,0 +1,52 @@
+"""How a task ended (``results.<type>``) and each step on its way (``events``)."""
+
+from msgspec import Raw, Struct
+
+from schemas.status import NULL, ErrorInfo, Progress, State
+from schemas.task import AwareDatetime, Priority
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """Value of a record in ``results.<type>``: one for each (task, generation), key task id.
+
+    A crash between the publication and the acknowledgement of its source can repeat a record; readers drop the
+    repetition by (id, generation).
+    """
+
+    id: str
+    type: str
+    priority: Priority
+    state: State
+    """A final one."""
+    result: Raw = NULL
+    error: ErrorInfo | None = None
+    attempt: int
+    max_attempts: int
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime
+    labels: dict[str, str] = {}
+    ordering_key: str | None = None
+    generation: int = 1
+    replay_id: str | None = None
+    worker: str | None = None
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Value of a record in ``events``: one transition or progress report of one task, key task id."""
+
+    id: str
+    type: str
+    priority: Priority
+    state: State
+    at: AwareDatetime
+    attempt: int = 0
+    deferrals: int = 0
+    generation: int = 1
+    worker: str | None = None
+    position: str | None = None
+    """Where the task's record lies, as ``topic-partition@offset``."""
+    not_before: AwareDatetime | None = None
+    progress: Progress | None = None
+    error: ErrorInfo | None = None
+    traceback: str | None = None

@@ -1,0 +1,140 @@
+"""JSON Schemas (2020-12) of the records and of the built-in types' payloads and results.
+
+From these alone any program in any language reads our topics, so the fields' docstrings go along as descriptions.
+"""
+
+import ast
+import inspect
+import json
+import textwrap
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from pydantic import BaseModel
+
+from schemas.outcome import Event, Outcome
+from schemas.payloads import PAYLOADS, RESULTS
+from schemas.status import ErrorInfo, Progress, State, Status
+from schemas.task import Task, TaskSubmission
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
+    "task": Task,
+    "task_submission": TaskSubmission,
+    "status": Status,
+    "outcome": Outcome,
+    "event": Event,
+}
+"""Records, and the body of ``POST /api/tasks``, by the name of their file."""
+
+_PARTS: Final[tuple[type[msgspec.Struct], ...]] = (ErrorInfo, Progress)
+
+
+def json_schemas() -> dict[str, str]:
+    """Every schema as text, by file name."""
+    documents = {
+        **_record_schemas(),
+        **{f"payloads/{name}": _model_schema(model, "validation") for name, model in PAYLOADS.items()},
+        **{f"results/{name}": _model_schema(model, "serialization") for name, model in RESULTS.items()},
+    }
+    return {f"{name}.json": _text(name, schema) for name, schema in sorted(documents.items())}
+
+
+def attribute_docs(owner: type) -> dict[str, str]:
+    """The docstrings under a class's attributes, by attribute."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+    if not isinstance(body, ast.ClassDef):
+        raise TypeError(f"{owner!r} is not a class statement")
+    docs: dict[str, str] = {}
+    for statement, following in zip(body.body, body.body[1:], strict=False):
+        target: ast.expr
+        if isinstance(statement, ast.AnnAssign):
+            target = statement.target
+        elif isinstance(statement, ast.Assign):
+            target = statement.targets[0]
+        else:
+            continue
+        if (
+            isinstance(target, ast.Name)
+            and isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+            and isinstance(following.value.value, str)
+        ):
+            docs[target.id] = " ".join(following.value.value.split())
+    return docs
+
+
+def _record_schemas() -> dict[str, dict[str, Any]]:
+    owners: dict[str, type[msgspec.Struct]] = {owner.__name__: owner for owner in (*RECORDS.values(), *_PARTS)}
+    _, components = msgspec.json.schema_components(
+        [_with_plain_defaults(owner) for owner in RECORDS.values()], ref_template="#/$defs/{name}"
+    )
+    for name, owner in owners.items():
+        _describe(components[name], owner)
+    components[State.__name__]["description"] += "\n\n" + "\n".join(
+        f"- `{State[name]}`: {text}" for name, text in attribute_docs(State).items()
+    )
+    schemas = {}
+    for file, owner in RECORDS.items():
+        schema = dict(components[owner.__name__])
+        used = _used(schema, components)
+        if used:
+            schema["$defs"] = {name: components[name] for name in sorted(used)}
+        schemas[file] = schema
+    return schemas
+
+
+def _with_plain_defaults(owner: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The same record with ``None`` where a default is raw JSON, which msgspec cannot write into a schema."""
+    raw = [(field.name, Any, None) for field in msgspec.structs.fields(owner) if isinstance(field.default, msgspec.Raw)]
+    if not raw:
+        return owner
+    return msgspec.defstruct(owner.__name__, raw, bases=(owner,), kw_only=True, namespace={"__doc__": owner.__doc__})
+
+
+def _describe(schema: dict[str, Any], owner: type[msgspec.Struct]) -> None:
+    schema["description"] = inspect.cleandoc(schema["description"])
+    docs = attribute_docs(owner)
+    for name in owner.__struct_fields__:
+        field = schema["properties"].pop(name)  # back in the order of the record
+        if name in docs:
+            field.setdefault("description", docs[name])
+        schema["properties"][name] = field
+
+
+def _used(schema: object, components: dict[str, Any]) -> set[str]:
+    """Names of the components that a schema refers to, directly and through others."""
+    found: set[str] = set()
+    waiting = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            reference = str(part.get("$ref", "")).rpartition("/")[2]
+            if reference and reference not in found:
+                found.add(reference)
+                waiting.append(components[reference])
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return found
+
+
+def _model_schema(model: type[BaseModel], mode: Any) -> dict[str, Any]:
+    schema = model.model_json_schema(mode=mode)
+    schema["description"] = inspect.cleandoc(schema["description"])
+    return schema
+
+
+_FIRST: Final = ("$schema", "$id", "title", "description", "type")
+
+
+def _text(name: str, schema: dict[str, Any]) -> str:
+    schema = {"$schema": DIALECT, "$id": f"urn:laneway:schema:{name.replace('/', ':')}", **schema}
+    ordered = {key: schema[key] for key in _in_order(schema)}
+    return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
+
+
+def _in_order(schema: Iterable[str]) -> list[str]:
+    return sorted(schema, key=lambda key: (_FIRST.index(key) if key in _FIRST else len(_FIRST), key == "$defs"))

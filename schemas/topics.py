@@ -1,0 +1,146 @@
+"""The only place that spells a topic's name, its settings and its partitioning."""
+
+import zlib
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from schemas.task import Lane, Priority
+
+DAY: Final = timedelta(days=1)
+TASK_RETENTION: Final = 7 * DAY
+DEAD_LETTER_RETENTION: Final = 30 * DAY
+MAX_RECORD_BYTES: Final = 1_048_588
+"""Kafka's default for one batch of records."""
+
+RUNGS: Final[dict[str, timedelta]] = {
+    "1s": timedelta(seconds=1),
+    "5s": timedelta(seconds=5),
+    "30s": timedelta(seconds=30),
+    "2m": timedelta(minutes=2),
+    "10m": timedelta(minutes=10),
+    "1h": timedelta(hours=1),
+    "6h": timedelta(hours=6),
+    "1d": timedelta(days=1),
+}
+"""The ladder of waiting topics. Each holds records for one fixed time, so that its records lie in due order and its
+head waiting blocks nothing that is due. A longer wait goes down the ladder: the largest rung that fits, then the rest.
+"""
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic as it should be."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Partition of a task in its lane, in ``status`` and in every other topic keyed by task.
+
+    CRC-32 of the key, as librdkafka's ``consistent`` partitioner takes it.
+    """
+    return zlib.crc32(key.encode()) % partitions
+
+
+def position(topic: str, partition: int, offset: int) -> str:
+    """A position in the log, as it is written everywhere: ``topic-partition@offset``."""
+    return f"{topic}-{partition}@{offset}"
+
+
+def rung_for(remaining: timedelta) -> str | None:
+    """The largest rung that does not overshoot, or ``None`` when less than the smallest is left."""
+    fitting = [name for name, wait in RUNGS.items() if wait <= remaining]
+    return fitting[-1] if fitting else None
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names under one prefix."""
+
+    prefix: str = "laneway."
+
+    def lane(self, lane: Lane) -> str:
+        """Where tasks of one (type, priority) lie; replay reads it too."""
+        return f"{self.prefix}tasks.{lane.type}.{lane.priority}"
+
+    def group(self, lane: Lane) -> str:
+        """Consumer group of a lane."""
+        return f"{self.prefix}{lane.type}.{lane.priority}"
+
+    def dead_letters(self, type_name: str) -> str:
+        """Tasks of a type that will not be tried again by themselves."""
+        return f"{self.prefix}tasks.{type_name}.dlq"
+
+    def results(self, type_name: str) -> str:
+        """Outcomes of a type, for downstream services."""
+        return f"{self.prefix}results.{type_name}"
+
+    def retry(self, rung: str) -> str:
+        """One rung of the ladder that waiting tasks go down."""
+        return f"{self.prefix}retry.{rung}"
+
+    @property
+    def timers_group(self) -> str:
+        """Consumer group of the ladder."""
+        return f"{self.prefix}timers"
+
+    @property
+    def status(self) -> str:
+        """The compacted topic of status documents."""
+        return f"{self.prefix}status"
+
+    @property
+    def events(self) -> str:
+        """One record for each transition of each task."""
+        return f"{self.prefix}events"
+
+    def specs(self, types: list[str], *, partitions: int, replication_factor: int) -> list[TopicSpec]:
+        """Every topic that a system with these types needs.
+
+        Broker time on every record (``LogAppendTime``) makes the order of time-stamps the order of the log, whatever
+        the clocks of producers say.
+        """
+        durable = {
+            "message.timestamp.type": "LogAppendTime",
+            "min.insync.replicas": str(max(1, replication_factor - 1)),
+            "unclean.leader.election.enable": "false",
+        }
+
+        def spec(name: str, config: dict[str, str]) -> TopicSpec:
+            return TopicSpec(name, partitions, replication_factor, durable | config)
+
+        deleted = {"cleanup.policy": "delete", "retention.ms": _ms(TASK_RETENTION)}
+        specs = [
+            spec(
+                self.status,
+                # A reader that lags keeps seeing each step for a while; the closed segment bounds what is re-read.
+                {
+                    "cleanup.policy": "compact",
+                    "min.compaction.lag.ms": _ms(timedelta(minutes=10)),
+                    "segment.ms": _ms(DAY),
+                },
+            ),
+            spec(self.events, deleted),
+            *(
+                spec(self.retry(name), {"cleanup.policy": "delete", "retention.ms": _ms(wait + TASK_RETENTION)})
+                for name, wait in RUNGS.items()
+            ),
+        ]
+        for type_name in types:
+            specs += [spec(self.lane(Lane(type_name, priority)), deleted) for priority in Priority]
+            specs.append(
+                spec(
+                    self.dead_letters(type_name),
+                    {"cleanup.policy": "delete", "retention.ms": _ms(DEAD_LETTER_RETENTION)},
+                )
+            )
+            specs.append(spec(self.results(type_name), deleted))
+        return specs
+
+
+def _ms(duration: timedelta) -> str:
+    return str(duration // timedelta(milliseconds=1))
