@@ -1,0 +1,47 @@
+"""Configuration that every Kafka client of ours starts from."""
+
+import time
+from typing import Any, Final
+
+import structlog
+
+from schemas.settings import Settings
+
+_REPEAT_SECONDS: Final = 30.0
+
+
+class ClientLogger:
+    """Where librdkafka writes: into our log, each line at most once in ``_REPEAT_SECONDS``.
+
+    While a broker is away librdkafka writes a line for every try; the first says it all.
+    """
+
+    def __init__(self, client_id: str) -> None:
+        self._out = structlog.get_logger("kafka").bind(client=client_id)
+        self._seen: dict[str, float] = {}
+
+    def log(self, level: int, msg: object, *args: object) -> None:
+        """Take a line, as ``logging.Logger.log`` would: that is all of a logger that librdkafka's binding calls."""
+        facility = str(args[0]) if args else ""
+        now = time.monotonic()
+        if now - self._seen.get(facility, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return
+        self._seen[facility] = now
+        self._out.log(level, "kafka client", facility=facility, said=str(args[-1] if args else msg))
+
+
+def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
+    """Options for any confluent-kafka client.
+
+    Raises:
+        ConfigurationError: no cluster is set.
+    """
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": client_id,
+        "logger": ClientLogger(client_id),
+        # A broker that was away is found again within a second instead of ten.
+        "reconnect.backoff.max.ms": 1_000,
+        "socket.keepalive.enable": True,
+        **settings.kafka.client_options,
+    }

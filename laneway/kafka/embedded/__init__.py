@@ -1,0 +1,1 @@
+"""The parts of the embedded broker: its jars, its configuration, and the processes that run and guard it."""
