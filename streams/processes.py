@@ -1,0 +1,200 @@
+"""Handlers in processes of their own: killed at their time-out, and no harm to the worker when they crash."""
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import structlog
+from msgspec import Raw, Struct
+
+from laneway.context import Context
+from laneway.files import FileStore
+from laneway.registry import registry
+from schemas.errors import TaskError
+from schemas.settings import Settings
+from schemas.status import Progress
+from schemas.task import Priority
+
+log = structlog.get_logger(__name__)
+
+_SPAWN: Final = multiprocessing.get_context("spawn")  # a fork would copy threads' locks and the Kafka clients
+
+
+class HandlerProcessError(TaskError):
+    """The process of a handler died under it: a crash in native code, out of memory, or killed."""
+
+    retriable = True
+    log_level = logging.WARNING
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One attempt, as it travels to a handler process."""
+
+    type: str
+    payload: bytes
+    task_id: str
+    priority: Priority
+    attempt: int
+    max_attempts: int
+    generation: int
+    labels: dict[str, str]
+    deadline: datetime | None
+
+
+class ProcessPool:
+    """Processes for the handlers with ``executor="process"``; each is started when it is first needed."""
+
+    def __init__(self, settings: Settings, imports: list[str]) -> None:
+        self._settings = settings
+        self._imports = imports
+        self._idle: list[_HandlerProcess] = []
+        self._places = asyncio.Semaphore(settings.worker.processes)
+
+    async def run(self, job: Job, report: Callable[[Progress], None], timeout: timedelta | None) -> Raw:
+        """Run a job in a process.
+
+        Delivery: cancelled or past ``timeout``, the process is killed at once. The time that a new process takes to
+            start does not count.
+
+        Raises:
+            TimeoutError: it ran longer than ``timeout``.
+            HandlerProcessError: the process died.
+            Exception: whatever the handler raised.
+        """
+        async with self._places:
+            process = self._idle.pop() if self._idle else _HandlerProcess(self._settings, self._imports)
+            try:
+                await process.ready()
+                async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+                    result = await process.run(job, report)
+            except (asyncio.CancelledError, TimeoutError, HandlerProcessError):
+                process.kill()
+                raise
+            except Exception:
+                self._idle.append(process)
+                raise
+            self._idle.append(process)
+            return result
+
+    async def close(self) -> None:
+        """Kill every idle process; busy ones are killed as their runs are cancelled."""
+        for process in self._idle:
+            process.kill()
+        self._idle.clear()
+
+
+class _HandlerProcess:
+    def __init__(self, settings: Settings, imports: list[str]) -> None:
+        self._pipe, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(theirs, settings, imports), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._is_ready = False
+
+    async def ready(self) -> None:
+        """Wait until the process has imported its handlers."""
+        if not self._is_ready:
+            await self._answer(lambda _: None)
+            self._is_ready = True
+
+    async def run(self, job: Job, report: Callable[[Progress], None]) -> Raw:
+        try:
+            self._pipe.send(job)
+        except ConnectionError as error:
+            raise self._died() from error
+        return Raw(await self._answer(report))
+
+    async def _answer(self, report: Callable[[Progress], None]) -> bytes:
+        """The next answer; progress that comes before it is passed on."""
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(self._pipe.fileno(), readable.set)
+        try:
+            while True:
+                await readable.wait()
+                readable.clear()
+                while self._pipe.poll():
+                    kind, value = self._pipe.recv()
+                    if kind == "progress":
+                        report(value)
+                    elif kind == "result":
+                        return bytes(value)
+                    else:
+                        raise _unpickled(*value)
+        except (EOFError, ConnectionError) as error:
+            raise self._died() from error
+        finally:
+            loop.remove_reader(self._pipe.fileno())
+
+    def _died(self) -> HandlerProcessError:
+        self._process.join(1)
+        code = self._process.exitcode
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        return HandlerProcessError(f"the handler's process ended with {how} in the middle of the attempt")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join(5)
+        self._pipe.close()
+
+
+def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
+    """Main of a handler process: jobs in, results out, until the worker closes its end or dies."""
+    from streams.executors import call_handler
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when to stop
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.path[:0] = [""] if "" not in sys.path else []
+    for module in imports:
+        import_module(module)
+    files = FileStore(settings.files_dir)
+    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
+        pipe.send(("result", b""))
+        while True:
+            job: Job = pipe.recv()
+            context = Context(
+                task_id=job.task_id,
+                type=job.type,
+                priority=job.priority,
+                attempt=job.attempt,
+                max_attempts=job.max_attempts,
+                generation=job.generation,
+                labels=job.labels,
+                deadline=job.deadline,
+                settings=settings,
+                files=files,
+                logger=structlog.get_logger("handler").bind(task_id=job.task_id, type=job.type, attempt=job.attempt),
+                report=lambda progress: pipe.send(("progress", progress)),
+            )
+            try:
+                answer: tuple[str, Any] = ("result", call_handler(registry[job.type], job.payload, context))
+            except Exception as error:  # noqa: BLE001  (the boundary of an attempt)
+                answer = ("error", _pickled(error))
+            pipe.send(answer)
+
+
+def _pickled(error: Exception) -> tuple[bytes | None, str, str]:
+    try:
+        data = pickle.dumps(error)
+        pickle.loads(data)  # noqa: S301  (our own bytes; some exceptions pickle and do not come back)
+    except Exception:  # noqa: BLE001
+        return None, type(error).__name__, str(error)
+    return data, type(error).__name__, str(error)
+
+
+def _unpickled(data: bytes | None, name: str, message: str) -> Exception:
+    """The handler's exception, or one of the same name where it cannot travel."""
+    if data is not None:
+        error: object = pickle.loads(data)  # noqa: S301  (from our own child over a private pipe)
+        if isinstance(error, Exception):
+            return error
+    return type(name, (Exception,), {})(message)

@@ -1,0 +1,227 @@
+"""The records that tell of an attempt and carry a task on."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from laneway.kafka.producer import OutgoingRecord
+from schemas import codec
+from schemas.headers import MAX_ERRORS, Delivery, Headers, cloud_event, delivery_headers, task_event_id, timestamp
+from schemas.outcome import Event, Outcome
+from schemas.retry import Retry
+from schemas.status import ErrorInfo, State, Status
+from schemas.topics import Topics, rung_for
+from streams.deadletters import dead_letter_headers
+from streams.work import Source, Work
+
+STATUS = 0
+"""Index of the status among the records of a step."""
+
+
+class Publisher:
+    """Builds the records of each step. The status comes first; all of a step are sent together."""
+
+    def __init__(self, topics: Topics, worker: str) -> None:
+        self._topics = topics
+        self._worker = worker
+        self._source = f"/laneway/worker/{worker}".encode()
+
+    def running(self, work: Work) -> list[OutgoingRecord]:
+        """It runs, or says how far it is."""
+        status = self._status(work, State.RUNNING, updated_at=datetime.now(UTC), progress=work.progress)
+        return self._step(work, status)
+
+    def finished(
+        self, work: Work, state: State, *, result: msgspec.Raw | None = None, error: ErrorInfo | None = None
+    ) -> list[OutgoingRecord]:
+        """The task has ended."""
+        now = datetime.now(UTC)
+        error = self._placed(work, error, now)
+        status = self._status(work, state, updated_at=now, finished_at=now, error=error)
+        if result is not None:
+            status = msgspec.structs.replace(status, result=result)
+        return [*self._step(work, status, error=error), self._outcome(work, status)]
+
+    def dead_lettered(
+        self, work: Work, reason: str, error: ErrorInfo, *, traceback: str | None = None
+    ) -> list[OutgoingRecord]:
+        """The task has ended without a result and is set aside with its original bytes."""
+        now = datetime.now(UTC)
+        error = self._placed(work, error, now) or error
+        status = self._status(work, State.DEAD_LETTERED, updated_at=now, finished_at=now, error=error)
+        return [
+            *self._step(work, status, error=error, traceback=traceback),
+            self._outcome(work, status),
+            self._dead_letter(work, status, reason, error),
+        ]
+
+    def retrying(
+        self, work: Work, retry: Retry, due: datetime, *, traceback: str | None = None
+    ) -> list[OutgoingRecord]:
+        """The task waits for another run."""
+        now = datetime.now(UTC)
+        error = self._placed(work, retry.error, now) or retry.error
+        status = self._status(
+            work, State.RETRYING, updated_at=now, not_before=due, error=error, failed=retry.spends_attempt
+        )
+        return [
+            *self._step(work, status, error=error, traceback=traceback),
+            self._next_run(work, status, spends_attempt=retry.spends_attempt),
+        ]
+
+    def repaired(self, work: Work, status: Status) -> list[OutgoingRecord]:
+        """What may be missing of a step whose status is durable, for a record that its owner did not live to commit.
+
+        Readers drop what they had already: an outcome by (id, generation), a next run by its key.
+        """
+        if status.state is State.RETRYING:
+            return [self._next_run(work, status, spends_attempt=status.error in status.errors)]
+        records = [self._outcome(work, status)]
+        if status.state is State.DEAD_LETTERED and status.error is not None:
+            records.append(self._dead_letter(work, status, "repaired", status.error))
+        return records
+
+    def set_aside(self, source: Source, error: ErrorInfo, reason: str) -> list[OutgoingRecord]:
+        """A record that is no task: its bytes, and why, to the dead letters of its lane."""
+        now = datetime.now(UTC)
+        message = source.message
+        headers = dead_letter_headers(
+            source.headers,
+            reason=reason,
+            error=error,
+            errors=(),
+            attempt=None,
+            source=source.position,
+            worker=self._worker,
+            at=now,
+        )
+        topic = self._topics.dead_letters(source.partition.lane.type)
+        return [OutgoingRecord(topic, message.partition, message.key, message.value, headers)]
+
+    def _placed(self, work: Work, error: ErrorInfo | None, at: datetime) -> ErrorInfo | None:
+        return msgspec.structs.replace(error, attempt=work.delivery.attempt, at=at) if error else None
+
+    def _status(
+        self,
+        work: Work,
+        state: State,
+        *,
+        updated_at: datetime,
+        finished_at: datetime | None = None,
+        not_before: datetime | None = None,
+        progress: object = None,
+        error: ErrorInfo | None = None,
+        failed: bool = True,
+    ) -> Status:
+        task, delivery = work.task, work.delivery
+        errors = delivery.errors
+        if error is not None and failed:
+            errors = (*errors, error)[-MAX_ERRORS:]
+        return Status(
+            id=task.id,
+            type=task.type,
+            priority=task.priority,
+            state=state,
+            attempt=delivery.attempt,
+            max_attempts=work.max_attempts,
+            created_at=work.created_at,
+            updated_at=updated_at,
+            started_at=work.started_at,
+            finished_at=finished_at,
+            not_before=not_before,
+            progress=progress,  # type: ignore[arg-type]  # Progress | None
+            error=error,
+            errors=errors,
+            labels=task.labels,
+            ordering_key=task.ordering_key,
+            generation=task.generation,
+            deferrals=delivery.deferrals,
+            replay_id=task.replay_id,
+            worker=self._worker,
+            fingerprint=task.fingerprint,
+        )
+
+    def _step(
+        self, work: Work, status: Status, *, error: ErrorInfo | None = None, traceback: str | None = None
+    ) -> list[OutgoingRecord]:
+        event = Event(
+            id=status.id,
+            type=status.type,
+            priority=status.priority,
+            state=status.state,
+            at=status.updated_at,
+            attempt=status.attempt,
+            deferrals=status.deferrals,
+            generation=status.generation,
+            worker=self._worker,
+            position=work.source.position,
+            not_before=status.not_before,
+            progress=status.progress,
+            error=error,
+            traceback=traceback,
+        )
+        return [
+            self._record(self._topics.status, work, codec.encode(status), self._headers("status", work, status)),
+            self._record(self._topics.events, work, codec.encode(event), self._headers("event", work, status)),
+        ]
+
+    def _outcome(self, work: Work, status: Status) -> OutgoingRecord:
+        outcome = Outcome(
+            id=status.id,
+            type=status.type,
+            priority=status.priority,
+            state=status.state,
+            result=status.result,
+            error=status.error,
+            attempt=status.attempt,
+            max_attempts=status.max_attempts,
+            created_at=status.created_at,
+            started_at=status.started_at,
+            finished_at=status.finished_at or status.updated_at,
+            labels=status.labels,
+            ordering_key=status.ordering_key,
+            generation=status.generation,
+            replay_id=status.replay_id,
+            worker=status.worker,
+        )
+        topic = self._topics.results(work.source.partition.lane.type)
+        return self._record(topic, work, codec.encode(outcome), self._headers("outcome", work, status))
+
+    def _next_run(self, work: Work, status: Status, *, spends_attempt: bool) -> OutgoingRecord:
+        """The task's own bytes, with headers that ask for the next run, into the ladder or straight into its lane."""
+        delivery = Delivery(
+            attempt=status.attempt + (1 if spends_attempt else 0),
+            deferrals=status.deferrals + (0 if spends_attempt else 1),
+            not_before=status.not_before,
+            errors=status.errors,
+        )
+        due = status.not_before or status.updated_at
+        rung = rung_for(due - datetime.now(UTC))
+        topic = self._topics.retry(rung) if rung else work.source.message.topic
+        message = work.source.message
+        headers = self._headers("task", work, status) + delivery_headers(delivery)
+        key = work.task.id if rung else work.task.partition_key
+        return OutgoingRecord(topic, message.partition, key.encode(), message.value, headers)
+
+    def _dead_letter(self, work: Work, status: Status, reason: str, error: ErrorInfo) -> OutgoingRecord:
+        message = work.source.message
+        headers = dead_letter_headers(
+            work.source.headers,
+            reason=reason,
+            error=error,
+            errors=status.errors,
+            attempt=status.attempt,
+            source=work.source.position,
+            worker=self._worker,
+            at=status.updated_at,
+        )
+        topic = self._topics.dead_letters(work.source.partition.lane.type)
+        return OutgoingRecord(topic, message.partition, work.task.id.encode(), message.value, headers)
+
+    def _headers(self, kind: str, work: Work, status: Status) -> Headers:
+        event_id = task_event_id(work.task, status.attempt, status.deferrals, status.state)
+        return cloud_event(kind, event_id, self._source, timestamp(status.updated_at), work.traceparent)
+
+    @staticmethod
+    def _record(topic: str, work: Work, value: bytes, headers: Headers) -> OutgoingRecord:
+        return OutgoingRecord(topic, work.source.message.partition, work.task.id.encode(), value, headers)

@@ -1,0 +1,203 @@
+"""The ladder of waiting topics: a record whose time on its rung is over goes down a rung, in the end to its lane."""
+
+import heapq
+import threading
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from laneway.kafka.clients import client_config
+from schemas import codec
+from schemas.errors import UndecodableRecordError
+from schemas.headers import Delivery, delivery_headers, read_delivery
+from schemas.settings import Settings
+from schemas.task import Task
+from schemas.topics import RUNGS, Topics, rung_for
+
+log = structlog.get_logger(__name__)
+
+_BATCH: Final = 500
+_IDLE: Final = 0.5
+_BACKOFF: Final = 2.0
+
+TopicAndPartition = tuple[str, int]
+
+
+class Forward(NamedTuple):
+    """Where a waiting record goes next."""
+
+    topic: str
+    key: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Timers:
+    """Moves waiting tasks on when they are due, in a thread of its own.
+
+    Delivery: a record's offset is committed after its next copy is on every in-sync replica. A crash in between
+        repeats the copy; workers recognise the second one by its run.
+    Ordering: a rung's records are in due order, so waiting at its head holds back nothing that is due.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = Topics(settings.kafka.topic_prefix)
+        self._rungs = {self._topics.retry(name): wait for name, wait in RUNGS.items()}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="timers", daemon=True)
+        self._waiting: dict[TopicAndPartition, deque[Message]] = {}
+        self._due: list[tuple[datetime, TopicAndPartition]] = []
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the batch at hand. Blocking: until the thread has ended."""
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def forward(self, value: bytes | None, headers: list[tuple[str, bytes]] | None, now: datetime) -> Forward:
+        """Decide where a record that has waited out its rung goes.
+
+        Raises:
+            UndecodableRecordError: it is no task.
+        """
+        task = codec.decode(value, Task)
+        delivery = read_delivery(headers)
+        due = delivery.not_before or now
+        rung = rung_for(due - now)
+        kept = [(name, data) for name, data in headers or () if not name.startswith("laneway-")]
+        moved = Delivery(delivery.attempt, delivery.deferrals, delivery.not_before, delivery.errors)
+        if rung is not None:
+            return Forward(self._topics.retry(rung), task.id.encode(), kept + delivery_headers(moved))
+        return Forward(self._topics.lane(task.lane), task.partition_key.encode(), kept + delivery_headers(moved))
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._session()
+            except KafkaException as error:
+                log.warning("timers start again: the broker is in trouble", said=error.args[0].str())
+                self._stopping.wait(_BACKOFF)
+
+    def _session(self) -> None:
+        config = client_config(self._settings, "laneway-timers")
+        consumer = Consumer(
+            {
+                **config,
+                "group.id": self._topics.timers_group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": int(self._settings.worker.session_timeout * 1000),
+                "heartbeat.interval.ms": int(self._settings.worker.session_timeout * 250),
+                "queued.max.messages.kbytes": 4_096,
+            }
+        )
+        producer = Producer({**config, "enable.idempotence": True, "acks": "all", "linger.ms": 2})
+        consumer.subscribe(list(self._rungs), on_revoke=self._forget, on_lost=self._forget)
+        try:
+            while not self._stopping.is_set():
+                self._turn(consumer, producer)
+        finally:
+            self._waiting.clear()
+            self._due.clear()
+            consumer.close()
+
+    def _turn(self, consumer: Consumer, producer: Producer) -> None:
+        now = datetime.now(UTC)
+        pause = min(_IDLE, (self._due[0][0] - now).total_seconds()) if self._due else _IDLE
+        fresh: dict[TopicAndPartition, deque[Message]] = {}
+        for message in consumer.consume(_BATCH, timeout=max(pause, 0.001)):
+            if error := message.error():
+                if error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+                    raise KafkaException(error)
+                continue
+            fresh.setdefault((message.topic() or "", message.partition() or 0), deque()).append(message)
+        for place, messages in fresh.items():
+            if place in self._waiting:
+                self._waiting[place].extend(messages)
+            else:
+                self._waiting[place] = messages
+                heapq.heappush(self._due, (self._leaves(messages[0]), place))
+            # What is fetched waits here; the rest of the partition stays on the broker.
+            consumer.pause([TopicPartition(*place)])
+        now = datetime.now(UTC)
+        moved: list[TopicPartition] = []
+        failed: list[KafkaError] = []
+        while self._due and self._due[0][0] <= now:
+            _, place = heapq.heappop(self._due)
+            messages = self._waiting.get(place, deque())
+            while messages and self._leaves(messages[0]) <= now:
+                message = messages.popleft()
+                self._send(producer, message, now, failed)
+                moved.append(TopicPartition(*place, (message.offset() or 0) + 1))
+            if messages:
+                heapq.heappush(self._due, (self._leaves(messages[0]), place))
+            elif place in self._waiting:
+                del self._waiting[place]
+                consumer.resume([TopicPartition(*place)])
+        if moved:
+            self._confirm(consumer, producer, moved, failed)
+
+    def _send(self, producer: Producer, message: Message, now: datetime, failed: list[KafkaError]) -> None:
+        value, headers = message.value(), message_headers(message)
+        try:
+            topic, key, onward = self.forward(value, headers, now)
+        except UndecodableRecordError as error:
+            # Nobody but us writes here; without a task there is no lane, hence no dead-letter topic to put it into.
+            log.error(
+                "unreadable record on a waiting topic skipped",
+                position=f"{message.topic()}-{message.partition()}@{message.offset()}",
+                said=str(error),
+            )
+            return
+        producer.produce(
+            topic,
+            value,
+            key,
+            message.partition() or 0,
+            on_delivery=lambda error, _: failed.append(error) if error else None,
+            headers=onward,  # type: ignore[arg-type]  # list is invariant; ours is narrower
+        )
+        producer.poll(0)
+
+    def _confirm(
+        self, consumer: Consumer, producer: Producer, moved: list[TopicPartition], failed: list[KafkaError]
+    ) -> None:
+        """Commit what has moved, once its copies are durable; else start over from the last commit."""
+        producer.flush(self._settings.kafka.delivery_timeout + 1)
+        if failed:
+            raise KafkaException(failed[0])
+        furthest: dict[TopicAndPartition, TopicPartition] = {}
+        for position in moved:
+            furthest[position.topic, position.partition] = position
+        consumer.commit(offsets=list(furthest.values()), asynchronous=False)
+
+    def _leaves(self, message: Message) -> datetime:
+        """When a record's time on its rung is over, by the broker's clock."""
+        appended = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+        return appended + self._rungs.get(message.topic() or "", timedelta(0))
+
+    def _forget(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {(partition.topic, partition.partition) for partition in partitions}
+        for place in gone:
+            self._waiting.pop(place, None)
+        self._due = [entry for entry in self._due if entry[1] not in gone]
+        heapq.heapify(self._due)
+
+
+def message_headers(message: Message) -> list[tuple[str, bytes]]:
+    """Headers of a record as pairs; those without a value say nothing."""
+    headers = message.headers() or []
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs if value is not None]

@@ -1,0 +1,73 @@
+"""What may be committed of one partition: nothing beyond the first record whose outcome is not durable yet."""
+
+from collections import deque
+from dataclasses import dataclass
+
+
+class OffsetTracker:
+    """Records of one partition during one assignment, acknowledged in any order, committed strictly in order.
+
+    A revoked partition's tracker is dropped and a new assignment makes a new one, so what still runs for the old
+    assignment can say it is done without touching what the new one commits.
+    """
+
+    def __init__(self) -> None:
+        self._open: deque[_Entry] = deque()
+        self._index: dict[int, _Entry] = {}
+        self._next: int | None = None
+        self._marker: int | None = None
+
+    def __len__(self) -> int:
+        """How many records lie between what may be committed and the newest one delivered."""
+        return len(self._open)
+
+    def deliver(self, offset: int) -> bool:
+        """Take note of a delivered record. Gaps (compaction, transactions) need no note: nothing waits for them.
+
+        Returns:
+            False for a record that was delivered before: it must not be handled again.
+        """
+        if self._next is not None and offset < self._next:
+            return False
+        entry = _Entry(offset)
+        self._open.append(entry)
+        self._index[offset] = entry
+        self._next = offset + 1
+        return True
+
+    def done(self, offset: int, marker: int | None = None) -> None:
+        """The record's outcome is durable.
+
+        Args:
+            offset: a delivered record.
+            marker: offset of its outcome in the same partition of ``status``.
+        """
+        entry = self._index[offset]
+        entry.done = True
+        entry.marker = marker
+        while self._open and self._open[0].done:
+            del self._index[self._open.popleft().offset]
+
+    @property
+    def committable(self) -> int | None:
+        """The next record that has to be done; ``None`` before the first delivery."""
+        return self._open[0].offset if self._open else self._next
+
+    def first_marker(self, newest: int | None) -> int | None:
+        """Where a successor starts to read ``status`` to find every outcome that lies beyond ``committable``.
+
+        Args:
+            newest: the newest outcome that this process knows to be durable in that partition of ``status``; what it
+                publishes from now on lies beyond.
+        """
+        markers = [entry.marker for entry in self._open if entry.done and entry.marker is not None]
+        if newest is not None:
+            markers.append(newest)
+        return min(markers, default=None)
+
+
+@dataclass(slots=True)
+class _Entry:
+    offset: int
+    done: bool = False
+    marker: int | None = None

@@ -1,0 +1,226 @@
+"""The worker process: one Faust app for each lane, one dispatcher, one producer, and an orderly end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Final
+
+import structlog
+import uvloop
+from faust.types import TP
+
+from laneway.kafka.admin import TopicAdmin
+from laneway.kafka.producer import RecordProducer
+from laneway.registry import Registry
+from schemas.errors import BrokerUnavailableError, ConfigurationError, UnknownTypeError
+from schemas.settings import Settings
+from schemas.task import Lane, Priority
+from schemas.topics import Topics
+from streams.dispatcher import Dispatcher, prefetch_for
+from streams.executors import Executors
+from streams.lane_app import LaneApp, start_apps
+from streams.markers import MarkerReader
+from streams.publisher import Publisher
+from streams.timers import Timers
+
+log = structlog.get_logger(__name__)
+
+_TELL_EVERY: Final = 0.025
+_TRY_AGAIN_AFTER: Final = 1.0
+_APP_STOP_BOUND: Final = 15.0
+
+
+def run(
+    settings: Settings,
+    registry: Registry,
+    *,
+    types: list[str] | None = None,
+    priorities: list[Priority] | None = None,
+    imports: Iterable[str] = (),
+) -> int:
+    """Run a worker until SIGTERM or SIGINT.
+
+    Args:
+        settings: of the process.
+        registry: the task types that it knows.
+        types: which of them it works on; all by default.
+        priorities: which lanes of each; all by default.
+        imports: modules that register the handlers, for handler processes to import.
+
+    Returns:
+        The exit code: 0 after an orderly stop, 1 when the worker broke down (a supervisor starts it again).
+
+    Raises:
+        ConfigurationError: an unknown type, or topics that are missing or differ.
+    """
+    try:
+        chosen = registry.only(types) if types else registry
+    except UnknownTypeError as error:
+        raise ConfigurationError("--types", error.type_name, f"known types: {', '.join(error.known)}") from None
+    lanes = [Lane(name, priority) for name in chosen.names for priority in priorities or list(Priority)]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Worker(settings, registry, lanes, list(imports)).run())
+
+
+class Worker:
+    """Everything that one worker process holds."""
+
+    def __init__(self, settings: Settings, registry: Registry, lanes: list[Lane], imports: list[str]) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._lanes = lanes
+        self._topics = Topics(settings.kafka.topic_prefix)
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self._executors = Executors(settings, imports)
+        self._timers = Timers(settings)
+        self._stop: asyncio.Event
+        self._apps: list[LaneApp] = []
+
+    async def run(self) -> int:
+        """Work until a signal or a breakdown."""
+        loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        if not await self._topics_there():
+            return 0
+        producer = RecordProducer(self._settings, self.name)
+        self._dispatcher = Dispatcher(
+            self._settings, self._registry, producer, Publisher(self._topics, self.name), self._executors
+        )
+        self._apps = [
+            LaneApp(
+                lane,
+                self._settings,
+                self._dispatcher,
+                prefetch=prefetch_for(self._settings),
+                client_id=f"{self.name}-{lane}",
+            )
+            for lane in self._lanes
+        ]
+        background = [loop.create_task(job) for job in (self._tell(), self._open_partitions(), self._control_flow())]
+        self._timers.start()
+        code = 0
+        try:
+            await start_apps(self._apps)
+            log.info("worker ready", worker=self.name, lanes=len(self._lanes), slots=self._settings.worker.concurrency)
+            code = await self._watch(background)
+        finally:
+            await self._end(background, producer)
+        log.info("worker stopped", worker=self.name)
+        return code
+
+    async def _topics_there(self) -> bool:
+        """Wait for the broker and hold its topics against the contract; False when asked to stop meanwhile."""
+        specs = self._topics.specs(
+            self._registry.names,
+            partitions=self._settings.kafka.partitions,
+            replication_factor=self._settings.kafka.replication_factor,
+        )
+        admin = TopicAdmin(self._settings)
+        while not self._stop.is_set():
+            try:
+                await asyncio.to_thread(admin.verify, specs)
+            except BrokerUnavailableError as error:
+                log.warning("waiting for the broker", said=str(error))
+                await self._sleep(_TRY_AGAIN_AFTER)
+            else:
+                return True
+        return False
+
+    async def _watch(self, background: list["asyncio.Task[None]"]) -> int:
+        """Wait for the signal to stop; a part that breaks down ends the worker, for a supervisor to start it again."""
+        while not self._stop.is_set():
+            await self._sleep(0.2)
+            for task in background:
+                if task.done() and not task.cancelled() and task.exception() is not None:
+                    log.error("a part of the worker broke down", exc_info=task.exception())
+                    return 1
+            for app in self._apps:
+                if app.crashed or app.should_stop:
+                    log.error("a lane broke down", lane=str(app.lane), said=repr(app.crash_reason))
+                    return 1
+            if not self._timers.alive:
+                log.error("the timers broke down")
+                return 1
+        return 0
+
+    async def _end(self, background: list["asyncio.Task[None]"], producer: RecordProducer) -> None:
+        """Drain, commit, leave the groups, and only then let go of the producer."""
+        await self._dispatcher.drain(timedelta(seconds=self._settings.worker.drain_timeout))
+        stopping = asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
+        try:
+            await asyncio.wait_for(stopping, _APP_STOP_BOUND)
+        except TimeoutError:
+            log.warning("a lane did not stop in time; its group notices by its session time-out")
+        await asyncio.to_thread(self._timers.stop)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await producer.close()
+        await self._executors.close()
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(_TELL_EVERY)
+            self._dispatcher.tell_running()
+
+    async def _open_partitions(self) -> None:
+        """Read the done-markers of partitions that came to us, and let their records start."""
+        reader = MarkerReader(self._settings)
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, thread_name_prefix="markers") as thread:
+            try:
+                while True:
+                    if not await self._open_some(reader, loop, thread):
+                        await asyncio.sleep(0.01)
+            finally:
+                thread.submit(reader.close)
+
+    async def _open_some(
+        self, reader: MarkerReader, loop: asyncio.AbstractEventLoop, thread: ThreadPoolExecutor
+    ) -> bool:
+        unopened = self._dispatcher.unopened()
+        if not unopened:
+            return False
+        lane = unopened[0].lane
+        mine = {partition.number: partition for partition in unopened if partition.lane == lane}
+        try:
+            taken = await loop.run_in_executor(thread, reader.take_over, lane, set(mine))
+        except BrokerUnavailableError as error:
+            log.warning("done-markers not read yet, tried again", lane=str(lane), said=str(error))
+            await asyncio.sleep(_TRY_AGAIN_AFTER)
+            return True
+        for number, takeover in taken.items():
+            if not mine[number].revoked:
+                mine[number].moved_on = takeover.moved_on
+                mine[number].redelivered_until = takeover.redelivered_until
+                self._dispatcher.open_partition(mine[number])
+        return True
+
+    async def _control_flow(self) -> None:
+        """Stop fetching partitions whose head holds too much back, and start again when it is through."""
+        paused: set[tuple[Lane, int]] = set()
+        apps = {app.lane: app for app in self._apps}
+        while True:
+            await self._dispatcher.flow_changed.wait()
+            self._dispatcher.flow_changed.clear()
+            wanted = set(self._dispatcher.pauses)
+            for lane, number in wanted - paused:
+                apps[lane].consumer.pause_partitions({TP(apps[lane].lane_topic, number)})
+                log.warning("partition paused: its head holds too much back", lane=str(lane), partition=number)
+            for lane, number in paused - wanted:
+                tp = TP(apps[lane].lane_topic, number)
+                if tp in apps[lane].consumer.assignment():
+                    apps[lane].consumer.resume_partitions({tp})
+            paused = wanted
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, or wake up early when asked to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
