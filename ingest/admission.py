@@ -1,0 +1,264 @@
+"""From the bytes of a submission to the records that accept it. No I/O."""
+
+import difflib
+import hashlib
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ingest.violations import violation
+from laneway.ids import id_for_key
+from laneway.kafka.producer import OutgoingRecord
+from laneway.registry import Registry, TaskType
+from schemas.codec import encode
+from schemas.errors import (
+    AdmissionError,
+    BodyTooLargeError,
+    InvalidTaskError,
+    MalformedRequestError,
+    PayloadError,
+    TypeNotFoundError,
+)
+from schemas.headers import Delivery, Headers, cloud_event, delivery_headers, timestamp
+from schemas.outcome import Event
+from schemas.settings import Settings
+from schemas.status import State, Status
+from schemas.task import MAX_DELAY_SECONDS, Task, TaskSubmission
+from schemas.topics import Topics, partition_of, rung_for
+
+SOURCE: Final = b"/laneway/ingest"
+MAX_KEY_LENGTH: Final = 255
+_DECODER: Final = msgspec.json.Decoder(TaskSubmission)
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_NO_DELAY: Final = timedelta(0)
+
+
+class Acceptance(NamedTuple):
+    """A task that passed admission: what to append, and what to answer once the log has it."""
+
+    id: str
+    state: State
+    document: bytes
+    """The status document."""
+    task: OutgoingRecord
+    status: OutgoingRecord
+    event: OutgoingRecord
+
+
+class Moment(NamedTuple):
+    """What all tasks of one request share."""
+
+    now: datetime
+    stamp: bytes
+    traceparent: bytes
+
+
+def moment(traceparent: str | None = None) -> Moment:
+    """Now, with the request's trace context, or a new one where it has none that is valid."""
+    now = datetime.now(UTC)
+    if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
+        trace = traceparent.encode()
+    else:
+        trace = f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01".encode()
+    return Moment(now, timestamp(now), trace)
+
+
+def decode_submission(body: bytes) -> TaskSubmission:
+    """The submission in ``body``.
+
+    Raises:
+        MalformedRequestError: no JSON in UTF-8, or nested too deeply.
+        InvalidTaskError: JSON, but no submission.
+    """
+    try:
+        # msgspec passes over the payload without looking into its strings.
+        body.decode()
+        return _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        found = violation(str(error))
+        raise InvalidTaskError(f"{found['at'] or 'the body'}: {found['why']}", violations=[found]) from error
+    except UnicodeDecodeError as error:
+        raise MalformedRequestError(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+    except msgspec.DecodeError as error:
+        raise MalformedRequestError(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise MalformedRequestError("the body is nested too deeply") from error
+
+
+def fingerprint(body: bytes) -> str:
+    """Digest of a submission that neither white space nor the order of its fields changes.
+
+    Raises:
+        MalformedRequestError: nested too deeply.
+    """
+    try:
+        canonical = msgspec.json.encode(msgspec.json.decode(body), order="sorted")
+    except (RecursionError, msgspec.DecodeError) as error:
+        raise MalformedRequestError(f"the body cannot be compared: {error}") from error
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def keyed_id(key: str) -> str:
+    """The id that an ``Idempotency-Key`` decides.
+
+    Raises:
+        MalformedRequestError: empty or too long.
+    """
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise MalformedRequestError(f"Idempotency-Key has {len(key)} characters; want 1 to {MAX_KEY_LENGTH}")
+    return id_for_key(key)
+
+
+class Admission:
+    """Decides about submissions, and makes the records of those that it lets in.
+
+    The records of one task go to one partition number in every topic, so that whoever owns a lane's partition finds
+    the task's status in the same one.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        topics = Topics(settings.kafka.topic_prefix)
+        self._partitions = settings.kafka.partitions
+        self._max_payload = settings.api.max_payload_bytes
+        self._registry = registry
+        self._types = {task_type.name: task_type for task_type in registry}
+        self._topics = topics
+        self._status_topic = topics.status
+        self._events_topic = topics.events
+        self._lanes: dict[tuple[str, str], str] = {}
+
+    def type_of(self, name: str) -> TaskType:
+        """The type of this name.
+
+        Raises:
+            TypeNotFoundError: none; names those that there are.
+        """
+        found = self._types.get(name)
+        if found is not None:
+            return found
+        known = self._registry.names
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TypeNotFoundError(f"no task type {name!r}{hint}", known=known)
+
+    def accept(
+        self, submission: TaskSubmission, moment: Moment, task_id: str, fingerprint: str | None = None
+    ) -> Acceptance:
+        """Check a submission and make its records.
+
+        Raises:
+            AdmissionError: it is refused, and why.
+        """
+        task_type = self.type_of(submission.type)
+        payload = bytes(submission.payload)
+        if len(payload) > self._max_payload:
+            raise BodyTooLargeError(
+                f"the payload has {len(payload)} bytes; this API takes {self._max_payload}. Put large content into a"
+                " file (POST /api/files) and refer to it",
+                limit=self._max_payload,
+            )
+        try:
+            task_type.validate(payload)
+        except PayloadError as error:
+            raise InvalidTaskError(str(error), violations=error.violations) from error
+        due = self._due(submission, moment.now)
+        state = State.QUEUED if due is None else State.SCHEDULED
+        labels = submission.labels
+        task = Task(
+            id=task_id,
+            type=submission.type,
+            payload=submission.payload,
+            priority=submission.priority,
+            created_at=moment.now,
+            max_attempts=submission.max_attempts,
+            timeout=submission.timeout,
+            run_at=due,
+            expires_at=submission.expires_at,
+            ordering_key=submission.ordering_key,
+            labels=labels,
+            callback_url=submission.callback_url,
+            fingerprint=fingerprint,
+        )
+        document = encode(
+            Status(
+                id=task_id,
+                type=submission.type,
+                priority=submission.priority,
+                state=state,
+                max_attempts=submission.max_attempts or task_type.retry.max_attempts,
+                created_at=moment.now,
+                updated_at=moment.now,
+                not_before=due,
+                labels=labels,
+                ordering_key=submission.ordering_key,
+                fingerprint=fingerprint,
+            )
+        )
+        return self._records(task, state, document, moment)
+
+    def _records(self, task: Task, state: State, document: bytes, moment: Moment) -> Acceptance:
+        partition = partition_of(task.partition_key, self._partitions)
+        key = task.id.encode()
+        event = Event(
+            id=task.id, type=task.type, priority=task.priority, state=state, at=moment.now, not_before=task.run_at
+        )
+        return Acceptance(
+            task.id,
+            state,
+            document,
+            self._task_record(task, key, partition, moment),
+            OutgoingRecord(
+                self._status_topic,
+                partition,
+                key,
+                document,
+                cloud_event("status", f"{task.id}.1.{state.value}", SOURCE, moment.stamp, moment.traceparent),
+            ),
+            OutgoingRecord(
+                self._events_topic,
+                partition,
+                key,
+                encode(event),
+                cloud_event("event", f"{task.id}.1.{state.value}", SOURCE, moment.stamp, moment.traceparent),
+            ),
+        )
+
+    def _task_record(self, task: Task, key: bytes, partition: int, moment: Moment) -> OutgoingRecord:
+        headers: Headers = cloud_event("task", f"{task.id}.1", SOURCE, moment.stamp, moment.traceparent)
+        value = encode(task)
+        if task.run_at is not None:
+            headers += delivery_headers(Delivery(not_before=task.run_at))
+            rung = rung_for(task.run_at - moment.now)
+            if rung is not None:
+                return OutgoingRecord(self._topics.retry(rung), partition, key, value, headers)
+        lane = (task.type, task.priority.value)
+        topic = self._lanes.get(lane)
+        if topic is None:
+            topic = self._lanes[lane] = self._topics.lane(task.lane)
+        record_key = key if task.ordering_key is None else task.ordering_key.encode()
+        return OutgoingRecord(topic, partition, record_key, value, headers)
+
+    @staticmethod
+    def _due(submission: TaskSubmission, now: datetime) -> datetime | None:
+        """When the task is due, if that is not now.
+
+        Raises:
+            InvalidTaskError: both ways to say it, or too far away.
+        """
+        if submission.delay is not None:
+            if submission.run_at is not None:
+                raise _invalid("/delay", "give delay or run_at, not both")
+            return now + timedelta(seconds=submission.delay) if submission.delay > 0 else None
+        if submission.run_at is None:
+            return None
+        wait = submission.run_at - now
+        if wait > timedelta(seconds=MAX_DELAY_SECONDS):
+            raise _invalid("/run_at", f"further away than {MAX_DELAY_SECONDS // 86_400} days")
+        return submission.run_at.astimezone(UTC) if wait > _NO_DELAY else None
+
+
+def _invalid(at: str, why: str) -> AdmissionError:
+    return InvalidTaskError(f"{at}: {why}", violations=[{"at": at, "why": why}])

@@ -1,0 +1,57 @@
+"""The FastAPI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from ingest import openapi, problems
+from ingest.requests_log import RequestsLog
+from ingest.routes import chat, files, health, tasks, types
+from ingest.runtime import Runtime
+from laneway import __version__
+from laneway.registry import Registry
+from schemas.settings import Settings
+
+
+def create_app(settings: Settings, registry: Registry) -> FastAPI:
+    """The API for the task types of ``registry``; its lifespan starts and stops what it stands on.
+
+    ``app.state.runtime`` is the running API's ``Runtime``.
+
+    Raises:
+        ConfigurationError: no cluster is set.
+    """
+    runtime = Runtime(settings, registry)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await runtime.start()
+        try:
+            yield
+        finally:
+            await runtime.stop()
+
+    app = FastAPI(
+        title="Laneway",
+        version=__version__,
+        description="Tasks in over HTTP, through Apache Kafka, to workers and back as results.",
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.runtime = runtime
+    problems.install(app)
+    app.add_middleware(RequestsLog)
+    for noun in (tasks, files, types, chat, health):
+        app.include_router(noun.router(runtime))
+    cached: dict[str, Any] = {}
+
+    def document() -> dict[str, Any]:
+        if not cached:
+            cached.update(openapi.document(app, registry))
+        return cached
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to give one's own
+    return app

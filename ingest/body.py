@@ -1,0 +1,65 @@
+"""Reading a request's body without taking more than was agreed."""
+
+from collections.abc import AsyncGenerator
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from schemas.errors import BodyTooLargeError, MalformedRequestError
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        BodyTooLargeError: it says that it is, or turns out to be, larger than ``limit`` bytes.
+    """
+    _check_length(request, limit)
+    receive = request.receive
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    chunks: list[bytes] = []
+    size = 0
+    while message["type"] == "http.request":
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+        message = await receive()
+    raise ClientDisconnect
+
+
+async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes in.
+
+    Raises:
+        BodyTooLargeError: as in ``read_body``.
+    """
+    _check_length(request, limit)
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        if chunk:
+            yield chunk
+
+
+def _check_length(request: Request, limit: int) -> None:
+    said = request.headers.get("content-length")
+    if said is None:
+        return
+    if not said.isascii() or not said.isdigit():
+        raise MalformedRequestError(f"Content-Length {said[:40]!r} is no number")
+    if int(said) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the body is larger than the {limit} bytes that this route takes", limit=limit)

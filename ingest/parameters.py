@@ -1,0 +1,91 @@
+"""Query parameters as the routes take them."""
+
+import math
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from starlette.datastructures import QueryParams
+
+from ingest.view.listing import MAX_LIMIT, Listing
+from schemas.errors import MalformedRequestError
+from schemas.status import State
+from schemas.task import Priority
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+_KNOWN = frozenset({"type", "state", "priority", "since", "until", "q", "limit", "cursor"})
+
+
+def wait_of(query: QueryParams, longest: float) -> float:
+    """``?wait=`` in seconds, capped.
+
+    Raises:
+        MalformedRequestError: no number of seconds.
+    """
+    text = query.get("wait")
+    if text is None:
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise MalformedRequestError(f"wait={text[:40]!r}: want seconds, zero or more")
+    return min(seconds, longest)
+
+
+def listing_of(query: QueryParams) -> Listing:
+    """What ``GET /api/tasks`` is asked for.
+
+    Raises:
+        MalformedRequestError: an unknown parameter, or a value that cannot be.
+    """
+    labels: dict[str, str] = {}
+    for name, value in query.multi_items():
+        if name.startswith("label.") and len(name) > len("label."):
+            labels[name.removeprefix("label.")] = value
+        elif name not in _KNOWN:
+            raise MalformedRequestError(
+                f"unknown parameter {name[:40]!r}; known: {', '.join(sorted(_KNOWN))}, label.<name>"
+            )
+    return Listing(
+        type=query.get("type"),
+        state=_choice(query, "state", State),
+        priority=_choice(query, "priority", Priority),
+        labels=labels,
+        since=_time(query, "since"),
+        until=_time(query, "until"),
+        q=query.get("q") or None,
+        limit=_limit(query),
+        cursor=query.get("cursor") or None,
+    )
+
+
+def _choice(query: QueryParams, name: str, choices: type[Choice]) -> Choice | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return choices(text)
+    except ValueError as error:
+        raise MalformedRequestError(f"{name}={text[:40]!r}: want one of {', '.join(choices)}") from error
+
+
+def _limit(query: QueryParams) -> int:
+    text = query.get("limit", "50")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT or len(text) > 9:
+        raise MalformedRequestError(f"limit={text[:40]!r}: want 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+def _time(query: QueryParams, name: str) -> datetime | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        # A plus sign that was not escaped in the address has become a space.
+        at = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError as error:
+        raise MalformedRequestError(f"{name}={text[:40]!r}: want a time such as 2026-01-31T12:00:00Z") from error
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

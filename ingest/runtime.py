@@ -1,0 +1,122 @@
+"""The parts of a running API and their order of start and stop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from ingest.admission import Admission
+from ingest.intake import Intake
+from ingest.lookup import Lookup
+from ingest.recent import RecentTasks
+from ingest.view.owner import ViewOwner
+from ingest.view.reader import ViewReader
+from laneway.files import FileStore
+from laneway.kafka.admin import TopicAdmin
+from laneway.kafka.producer import RecordProducer
+from laneway.registry import Registry
+from schemas.errors import BrokerUnavailableError, ConfigurationError, UnavailableError
+from schemas.settings import Settings
+from schemas.topics import Topics
+
+log = structlog.get_logger(__name__)
+
+_FIRST_BACKOFF: Final = 0.25
+_LONGEST_BACKOFF: Final = 3.0
+
+
+class Runtime:
+    """One API process.
+
+    It starts without a broker, answers 503 until there is one, and goes on by itself.
+
+    Raises:
+        ConfigurationError: no cluster is set.
+    """
+
+    intake: Intake
+    lookup: Lookup
+    view: ViewReader
+    owner: ViewOwner
+    _producer: RecordProducer
+    _verifying: "asyncio.Task[None]"
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        _ = settings.bootstrap_servers
+        self.settings = settings
+        self.registry = registry
+        self.admission = Admission(settings, registry)
+        self.files = FileStore(settings.files_dir)
+        self.topics_verified = False
+        self.fatal: ConfigurationError | None = None
+        """Why the process cannot go on, once it is known."""
+        self.on_fatal: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        """Bring the parts up; none of them waits for the broker."""
+        recent = RecentTasks()
+        self.view = ViewReader(self.settings)
+        self.owner = ViewOwner(self.settings)
+        self._producer = RecordProducer(
+            self.settings, "laneway-api", delivery_timeout=self.settings.api.accept_timeout, linger_ms=1.0
+        )
+        self.intake = Intake(self.settings, self.admission, self._producer, self.view, recent)
+        self.lookup = Lookup(self.view, recent)
+        await self.view.start()
+        await self.owner.start()
+        self._verifying = asyncio.create_task(self._verify())
+
+    async def stop(self) -> None:
+        """Take them down; what was sent is answered first."""
+        self._verifying.cancel()
+        await asyncio.gather(self._verifying, return_exceptions=True)
+        await self._producer.close()
+        await self.view.close()
+        await self.owner.close()
+
+    def release(self) -> None:
+        """Answer whoever waits for a task with what there is: the process is about to stop."""
+        if hasattr(self, "view"):
+            self.view.release()
+
+    async def checks(self) -> dict[str, str | None]:
+        """What readiness consists of, each with what fails, or ``None``."""
+        broker: str | None = None
+        try:
+            await self.view.ends()
+        except UnavailableError as error:
+            broker = error.detail
+        behind = self.view.behind()
+        return {
+            "broker": broker,
+            "topics": None if self.topics_verified else "not verified yet",
+            "view": None if behind == 0 else "not started" if behind is None else f"{behind} records behind",
+        }
+
+    async def _verify(self) -> None:
+        """Hold the cluster against what this process needs, as soon as the broker answers."""
+        specs = Topics(self.settings.kafka.topic_prefix).specs(
+            self.registry.names,
+            partitions=self.settings.kafka.partitions,
+            replication_factor=self.settings.kafka.replication_factor,
+        )
+        admin = TopicAdmin(self.settings)
+        backoff = _FIRST_BACKOFF
+        while True:
+            try:
+                await asyncio.to_thread(admin.verify, specs)
+                self.topics_verified = True
+                self.view.target = await self.view.ends()
+            except (BrokerUnavailableError, UnavailableError) as error:
+                log.warning("the broker does not answer; trying again", reason=str(error), after_seconds=backoff)
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, _LONGEST_BACKOFF)
+            except ConfigurationError as error:
+                log.error("the topics are not what this process needs", reason=str(error))
+                self.fatal = error
+                self.on_fatal()
+                return
+            else:
+                log.info("topics verified", topics=len(specs))
+                return

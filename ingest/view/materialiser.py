@@ -1,0 +1,180 @@
+"""The one process that writes the view: reads ``status`` from where the view stands, and applies it."""
+
+import sqlite3
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from ingest.view import schema
+from ingest.view.store import StatusRecord, ViewStore
+from laneway.kafka.clients import client_config
+from schemas.errors import BrokerUnavailableError
+from schemas.settings import Settings
+from schemas.topics import Topics
+
+log = structlog.get_logger(__name__)
+
+_BATCH: Final = 5_000
+_BUSY: Final = 100
+"""Records at once from which on it waits a moment for more, since fewer transactions leave more for everybody else."""
+_LINGER: Final = 0.005
+_ASK_TIMEOUT: Final = 5.0
+_RETRY_SECONDS: Final = 0.5
+_PRUNE_EVERY: Final = 60.0
+
+
+class ClusterChangedError(Exception):
+    """The topic is another one than the view was built from, or lost its end."""
+
+
+class Materialiser:
+    """Keeps the view of a data directory up to date until it is told to stop.
+
+    Delivery: each record is applied once: its effect and the position after it are one transaction.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = Topics(settings.kafka.topic_prefix).status
+        self._path = schema.database(settings.data_dir)
+        self._stopping = threading.Event()
+        self._doubtful = threading.Event()
+        """Set when a connection was lost: who knows which cluster answers next."""
+        self._admin = AdminClient(client_config(settings, "laneway-view-admin"))
+
+    def stop(self) -> None:
+        """Have ``run`` return soon; works from a signal handler and from any thread."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Apply records until ``stop``; trouble with the broker or the file is waited out and mended.
+
+        Blocking: until ``stop``.
+        """
+        while not self._stopping.is_set():
+            try:
+                identity = self._identity()
+                self._doubtful.clear()
+                store = ViewStore(self._path, identity)
+            except (BrokerUnavailableError, sqlite3.Error, OSError) as error:
+                log.warning("status view waits", reason=str(error))
+                self._stopping.wait(_RETRY_SECONDS)
+                continue
+            try:
+                self._follow(store, identity)
+            except ClusterChangedError as error:
+                log.warning("status view is built anew", reason=str(error))
+                store.close()
+                schema.remove(self._path)
+            except sqlite3.DatabaseError as error:
+                log.error("status view: the file cannot be written", reason=str(error))
+                self._stopping.wait(_RETRY_SECONDS)
+            finally:
+                store.close()
+
+    def _identity(self) -> str:
+        """What tells this topic of this cluster from every other, one of the same name included."""
+        try:
+            cluster = self._admin.list_topics(self._topic, timeout=_ASK_TIMEOUT).cluster_id
+            asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_ASK_TIMEOUT)
+            return f"{cluster}/{asked[self._topic].result(_ASK_TIMEOUT + 1).topic_id}"
+        except (KafkaException, TimeoutError) as error:
+            raise BrokerUnavailableError(f"cannot ask for topic {self._topic}: {error}") from error
+
+    def _follow(self, store: ViewStore, identity: str) -> None:
+        consumer = self._consumer()
+        try:
+            stored = store.positions()
+            partitions = range(self._settings.kafka.partitions)
+            consumer.assign(
+                [TopicPartition(self._topic, each, stored.get(each, OFFSET_BEGINNING)) for each in partitions]
+            )
+            log.info("status view follows", topic=self._topic, positions=stored)
+            pruned_at = time.monotonic()
+            busy = False
+            while not self._stopping.is_set():
+                messages = self._messages(consumer, busy)
+                if messages:
+                    if self._doubtful.is_set():
+                        self._confirm(identity)
+                    busy = len(messages) >= _BUSY
+                    self._apply(store, messages)
+                if time.monotonic() - pruned_at > _PRUNE_EVERY:
+                    pruned_at = time.monotonic()
+                    if count := store.prune(datetime.now(UTC)):
+                        log.info("tasks past retention left the status view", count=count)
+        finally:
+            consumer.close()
+
+    def _messages(self, consumer: Consumer, busy: bool) -> list[Message]:
+        """What there is now; waits only for the first, so that a lone record is seen at once."""
+        if busy:
+            return consumer.consume(_BATCH, _LINGER)
+        first = consumer.poll(0.2)
+        if first is None:
+            return []
+        return [first, *consumer.consume(_BATCH, 0)]
+
+    def _confirm(self, identity: str) -> None:
+        try:
+            changed = self._identity() != identity
+        except BrokerUnavailableError:
+            return  # still in doubt: asked again with the next records, which change nothing for the worse
+        self._doubtful.clear()
+        if changed:
+            raise ClusterChangedError("another cluster or topic answers")
+
+    def _apply(self, store: ViewStore, messages: list[Message]) -> None:
+        records: list[StatusRecord] = []
+        positions: dict[int, int] = {}
+        for message in messages:
+            error = message.error()
+            partition, offset = message.partition(), message.offset()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF and partition is not None and offset is not None:
+                    # Says where the log ends, which may be beyond the last record: compaction leaves gaps.
+                    positions[partition] = offset
+                else:
+                    self._judge(error)
+            elif partition is not None and offset is not None:
+                records.append(StatusRecord(partition, offset, message.key(), message.value()))
+                positions[partition] = offset + 1
+        if positions:
+            store.apply(self._topic, records, positions)
+
+    def _judge(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise ClusterChangedError("the topic has no such position any more")
+        log.warning("status view: the client reports", error=error.name(), reason=error.str())
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
+            {
+                **client_config(self._settings, "laneway-view"),
+                "group.id": f"{self._settings.kafka.topic_prefix}view",  # demanded by the client; never joined
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 500,
+                "queued.min.messages": 20_000,
+                "queued.max.messages.kbytes": 32_768,
+                "error_cb": self._connection_lost,
+            }
+        )
+
+    def _connection_lost(self, error: KafkaError) -> None:
+        self._doubtful.set()
+        log.debug("status view: connection", error=error.name(), reason=error.str())

@@ -1,0 +1,128 @@
+"""The view's file: its tables, and what makes a file that is there worth going on with."""
+
+import contextlib
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+VERSION: Final = 1
+"""Raised by any change of the tables: a file of another version is built anew from the log."""
+
+RETENTION_DAYS: Final = 7
+
+_TABLES: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- Offset of the next record that the view has not applied, in the same transaction as what the records changed.
+CREATE TABLE positions (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+CREATE TABLE tasks (
+    id TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL,
+    priority TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at INTEGER NOT NULL,  -- microseconds since 1970, as all times here
+    updated_at INTEGER NOT NULL,
+    search TEXT NOT NULL,         -- type, latest error and labels in lower case, for `q`
+    document BLOB NOT NULL        -- the record's value as it lay in the log
+);
+CREATE INDEX tasks_by_time ON tasks (created_at, id);
+CREATE INDEX tasks_by_type ON tasks (type, created_at, id);
+CREATE INDEX tasks_by_state ON tasks (state, created_at, id);
+-- Primary key in the order of a listing by label, so that a page is read off without sorting.
+CREATE TABLE labels (
+    name TEXT NOT NULL, value TEXT NOT NULL, created_at INTEGER NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (name, value, created_at, id)
+) WITHOUT ROWID;
+-- What changed lately, in order: readers that wait for tasks follow it. Old rows are dropped.
+CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL);
+"""
+
+
+def database(data_dir: Path) -> Path:
+    """Where the view of a data directory lies."""
+    return data_dir / "view" / "status.db"
+
+
+def microseconds(at: datetime) -> int:
+    """A time as the tables hold it."""
+    return round(at.timestamp() * 1_000_000)
+
+
+def moment(value: int) -> datetime:
+    """A time from the tables."""
+    return datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode; transactions are begun by name.
+
+    Raises:
+        sqlite3.Error: the file is not there (read only) or is no database.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=5.0,
+    )
+    try:
+        # No mmap: a file that somebody truncates must be an error to handle, not a SIGBUS.
+        connection.execute("PRAGMA cache_size = -16384")
+        if read_only:
+            connection.execute("SELECT count(*) FROM meta").fetchone()
+        else:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # A power cut may take the last transactions; their records are read from the log again.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def create(connection: sqlite3.Connection, identity: str) -> None:
+    """Make the tables of an empty file for the topic of ``identity``."""
+    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES}")
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", [("version", str(VERSION)), ("identity", identity)])
+    connection.execute("COMMIT")
+
+
+def stale(connection: sqlite3.Connection, identity: str) -> str | None:
+    """Why a file cannot be gone on with, or ``None`` when it can.
+
+    Raises:
+        sqlite3.DatabaseError: the file is damaged.
+    """
+    tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0]
+    if not tables:
+        return "empty"
+    if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise sqlite3.DatabaseError("quick_check found damage")
+    meta = dict(connection.execute("SELECT name, value FROM meta"))
+    if meta.get("version") != str(VERSION):
+        return f"its tables are of version {meta.get('version')}, ours of {VERSION}"
+    if meta.get("identity") != identity:
+        return "it was built from another cluster or topic"
+    return None
+
+
+def remove(path: Path) -> None:
+    """Delete a view's file and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Move a damaged file away, for whoever wants to know why; only the latest is kept.
+
+    Returns:
+        Where it lies now.
+    """
+    aside = path.with_name(path.name + ".damaged")
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(aside)
+    remove(path)
+    return aside
