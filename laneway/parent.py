@@ -17,8 +17,8 @@ def exit_with_parent(grace: timedelta = GRACE) -> None:
 
     Standard input is a pipe that the parent holds open and never writes to; its end means that the parent is gone.
     The process then sends itself SIGTERM, so that it stops in order, and is killed with everything it started once
-    ``grace`` is over. A pipe rather than Linux's parent-death signal, which strikes when the *thread* that forked ends, and which
-    other systems do not have.
+    ``grace`` is over. A pipe rather than Linux's parent-death signal, which strikes when the *thread* that forked
+    ends, and which other systems do not have.
     """
     threading.Thread(target=_watch, args=(grace,), name="parent-watch", daemon=True).start()
 

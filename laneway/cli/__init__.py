@@ -1,0 +1,29 @@
+"""The command line: ``laneway``. What a command needs beyond its options is imported when it runs."""
+
+import click
+
+from laneway import __version__
+from laneway.cli.configuration import config
+from laneway.cli.failures import exit_code_of
+from laneway.cli.outcomes import results
+from laneway.cli.system import api, broker, up, worker
+from laneway.cli.tasks import list_tasks, status, submit, types
+from laneway.cli.topics import topics
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="laneway", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Tasks and events on Apache Kafka: submit over HTTP, run in Faust workers, read results.
+
+    Exit code: 0 done, 1 failed, 2 wrong use or configuration.
+    """
+
+
+for _command in (up, broker, api, worker, submit, status, list_tasks, results, types, topics, config):
+    cli.add_command(_command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; answers the exit code."""
+    return exit_code_of(cli, arguments)

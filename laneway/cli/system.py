@@ -1,0 +1,147 @@
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from laneway.cli.configuration import configured
+from laneway.cli.modules import load_types
+from laneway.cli.options import (
+    PORT,
+    PRIORITIES,
+    NameList,
+    data_dir_option,
+    import_option,
+    json_option,
+)
+from laneway.cli.output import console
+
+if TYPE_CHECKING:
+    from laneway.stack.report import Report
+
+JSON_LINES = "Machine-readable output: one JSON document on each line."
+JSON_LOG = "Write the log as JSON, one record on each line."
+
+
+@click.command()
+@click.option("--port", type=PORT, help="Port of the API; 0 chooses a free one.  [default: 8080]")
+@click.option(
+    "--kafka-port", type=PORT, default=9092, show_default=True, help="Port of the broker; 0 chooses a free one."
+)
+@click.option("--brokers", type=click.Choice(["1", "3"]), default="1", show_default=True, help="Brokers to start.")
+@click.option("--workers", type=click.IntRange(0, 64), default=1, show_default=True, help="Worker processes.")
+@data_dir_option()
+@import_option()
+@click.option("--demo", is_flag=True, help="Submit sample tasks of every type and priority, and show how they fare.")
+@json_option(JSON_LINES)
+def up(
+    port: int | None,
+    kafka_port: int,
+    brokers: str,
+    workers: int,
+    data_dir: Path | None,
+    imports: tuple[str, ...],
+    demo: bool,
+    as_json: bool,
+) -> int:
+    """Start the whole system on this machine and keep it up until Ctrl-C.
+
+    That includes a real Apache Kafka, unless LANEWAY_KAFKA__BOOTSTRAP_SERVERS names a cluster that exists.
+    """
+    import asyncio
+
+    settings, _ = configuration = configured({"api.port": port, "data_dir": data_dir}, beside_stack=False)
+    registry = load_types(imports)
+
+    from laneway.stack.stack import Stack, StackPlan
+
+    plan = StackPlan(
+        settings=settings,
+        chosen=configuration.chosen,
+        registry=registry,
+        imports=imports,
+        workers=workers,
+        brokers=3 if brokers == "3" else 1,
+        kafka_port=kafka_port,
+        demo=demo,
+    )
+    return asyncio.run(Stack(plan, _report(as_json)).run())
+
+
+@click.command()
+@click.option(
+    "--port", type=PORT, default=9092, show_default=True, help="Port of the first broker; 0 chooses free ones."
+)
+@click.option("--brokers", type=click.Choice(["1", "3"]), default="1", show_default=True, help="Brokers to start.")
+@data_dir_option()
+@json_option(JSON_LINES)
+def broker(port: int, brokers: str, data_dir: Path | None, as_json: bool) -> int:
+    """Run Apache Kafka alone, for development, until Ctrl-C."""
+    import asyncio
+
+    settings = configured({"data_dir": data_dir}, beside_stack=False).settings
+
+    from laneway.stack.broker import run_broker
+
+    return asyncio.run(
+        run_broker(settings.data_dir / "kafka", port=port, brokers=3 if brokers == "3" else 1, report=_report(as_json))
+    )
+
+
+@click.command()
+@click.option("--port", type=PORT, help="Port to listen on.  [default: 8080]")
+@data_dir_option()
+@import_option()
+@json_option(JSON_LOG)
+def api(port: int | None, data_dir: Path | None, imports: tuple[str, ...], as_json: bool) -> int:
+    """Run the ingest API alone."""
+    overrides = {"api.port": port, "data_dir": data_dir, "log.format": "json" if as_json else None}
+    settings = configured(overrides).settings
+
+    from ingest.server import serve
+
+    return serve(settings, load_types(imports))
+
+
+@click.command()
+@click.option("--types", type=NameList(), help="Only these types, such as email,chat (default: all).")
+@click.option(
+    "--priorities", type=NameList(PRIORITIES), help="Only these priorities, such as high,normal (default: all)."
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 10_000), help="Tasks of each type that run at once.  [default: 16]"
+)
+@data_dir_option()
+@import_option()
+@json_option(JSON_LOG)
+def worker(
+    types: list[str] | None,
+    priorities: list[str] | None,
+    concurrency: int | None,
+    data_dir: Path | None,
+    imports: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Run one worker alone: it executes the tasks of every type and priority, or of those named."""
+    overrides = {
+        "worker.concurrency": concurrency,
+        "data_dir": data_dir,
+        "log.format": "json" if as_json else None,
+    }
+    settings = configured(overrides).settings
+    registry = load_types(imports)
+
+    from schemas.errors import ConfigurationError
+    from schemas.task import Priority
+    from streams.worker import run
+
+    unknown = [name for name in types or [] if name not in registry]
+    if unknown:
+        raise ConfigurationError("--types", ",".join(unknown), f"some of {', '.join(registry.names)}")
+    chosen = [Priority(priority) for priority in priorities] if priorities else None
+    return run(settings, registry, types=types, priorities=chosen, imports=list(imports))
+
+
+def _report(as_json: bool) -> "Report":
+    from laneway.stack.report import ConsoleReport, JsonReport
+
+    return JsonReport() if as_json else ConsoleReport(console())

@@ -1,0 +1,258 @@
+"""Submitting and reading over HTTP: ``Client`` and ``AsyncClient``."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, Unpack
+from urllib.parse import quote
+
+import httpx
+
+from laneway.client import operations
+from laneway.client.operations import ListOptions, Request, Response, SubmitOptions, TaskPage
+from laneway.files import StoredFile
+from schemas.status import Status
+
+__all__ = ["AsyncClient", "Client", "ListOptions", "SubmitOptions", "TaskPage"]
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+RETRIED_FOR: Final = timedelta(seconds=10)
+
+
+class Client:
+    """Submits and reads tasks; for programs without an event loop.
+
+    Delivery: a submission that returns is in the log of every in-sync replica. A 503 and a broken connection are tried
+        again with the same idempotency key, so that however often it is sent, it is one task.
+
+    Args:
+        url: address of the API.
+        retry_for: how long a request is tried again while the API or its broker is away.
+
+    Raises:
+        AdmissionError: (every method) the API refused; the subclass says why.
+        UnavailableError: (every method) no API answered, or its log could not take or tell it.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, *, retry_for: timedelta = RETRIED_FOR) -> None:
+        self._retry_for = retry_for
+        self._http = httpx.Client(base_url=url)
+
+    def submit(self, type: str, payload: object, **options: Unpack[SubmitOptions]) -> Status:  # noqa: A002  (the contract's word)
+        """Accept a task; answers its first status."""
+        return self._run(operations.submit(type, payload, options))
+
+    def get(self, task_id: str) -> Status:
+        """The present status."""
+        return self._run(operations.get(task_id))
+
+    def wait(self, task_id: str, timeout: timedelta | None = None) -> Status:
+        """The final status, once it is.
+
+        Raises:
+            TimeoutError: it is not final after ``timeout``.
+        """
+        return self._run(operations.wait(task_id, timeout))
+
+    def result(self, task_id: str, timeout: timedelta | None = None) -> Any:
+        """The bare result, once there is one.
+
+        Raises:
+            TaskFailedError: the task ended without one.
+            TimeoutError: it is not final after ``timeout``.
+        """
+        return self._run(operations.result(task_id, timeout))
+
+    def list(self, **options: Unpack[ListOptions]) -> TaskPage:
+        """Tasks, newest first."""
+        return self._run(operations.list_tasks(options))
+
+    def types(self) -> operations.TypeDocuments:
+        """Every type with its JSON Schema, retry policy and time-out."""
+        return self._run(operations.list_types())
+
+    def upload(self, file: Path | bytes, *, name: str | None = None, content_type: str | None = None) -> StoredFile:
+        """Store a file; payloads refer to it by its ``ref``."""
+        return self._run(operations.upload(file, name, content_type))
+
+    def download(self, ref: str, to: Path) -> int:
+        """Write a stored file to ``to``; answers its size."""
+        with self._http.stream(
+            "GET", f"/api/files/{quote(ref, safe='')}", timeout=operations.timeout_for(timedelta(0))
+        ) as response:
+            if response.is_error:
+                operations.raise_for_problem(Response(response.status_code, response.read(), response.headers))
+            with to.open("wb") as out:
+                return sum(out.write(chunk) for chunk in response.iter_bytes(operations.CHUNK))
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, operation: operations.Operation[operations.Answer]) -> operations.Answer:
+        request = next(operation)
+        while True:
+            response = self._send(request)
+            try:
+                request = operation.send(response)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+
+    def _send(self, request: Request) -> Response:
+        patience = operations.Patience(self._retry_for)
+        while True:
+            failure: httpx.TransportError | None = None
+            response: Response | None = None
+            try:
+                answer = self._http.request(
+                    request.method,
+                    request.path,
+                    params=request.params,
+                    headers=_headers(request),
+                    content=_chunks(request.content) if isinstance(request.content, Path) else request.content,
+                    timeout=operations.timeout_for(request.held),
+                )
+                response = Response(answer.status_code, answer.content, answer.headers)
+            except httpx.TransportError as error:
+                failure = error
+            pause = patience.pause_after(response)
+            if pause is not None:
+                time.sleep(pause)
+            elif response is not None:
+                return response
+            elif failure is not None:
+                raise operations.unreachable(self._http.base_url, failure) from failure
+
+
+class AsyncClient:
+    """Submits and reads tasks from an event loop; everything else is as ``Client`` says."""
+
+    def __init__(self, url: str = DEFAULT_URL, *, retry_for: timedelta = RETRIED_FOR) -> None:
+        self._retry_for = retry_for
+        self._http = httpx.AsyncClient(base_url=url)
+
+    async def submit(self, type: str, payload: object, **options: Unpack[SubmitOptions]) -> Status:  # noqa: A002  (the contract's word)
+        """Accept a task; answers its first status."""
+        return await self._run(operations.submit(type, payload, options))
+
+    async def get(self, task_id: str) -> Status:
+        """The present status."""
+        return await self._run(operations.get(task_id))
+
+    async def wait(self, task_id: str, timeout: timedelta | None = None) -> Status:
+        """The final status, once it is.
+
+        Raises:
+            TimeoutError: it is not final after ``timeout``.
+        """
+        return await self._run(operations.wait(task_id, timeout))
+
+    async def result(self, task_id: str, timeout: timedelta | None = None) -> Any:
+        """The bare result, once there is one.
+
+        Raises:
+            TaskFailedError: the task ended without one.
+            TimeoutError: it is not final after ``timeout``.
+        """
+        return await self._run(operations.result(task_id, timeout))
+
+    async def list(self, **options: Unpack[ListOptions]) -> TaskPage:
+        """Tasks, newest first."""
+        return await self._run(operations.list_tasks(options))
+
+    async def types(self) -> operations.TypeDocuments:
+        """Every type with its JSON Schema, retry policy and time-out."""
+        return await self._run(operations.list_types())
+
+    async def upload(
+        self, file: Path | bytes, *, name: str | None = None, content_type: str | None = None
+    ) -> StoredFile:
+        """Store a file; payloads refer to it by its ``ref``."""
+        return await self._run(operations.upload(file, name, content_type))
+
+    async def download(self, ref: str, to: Path) -> int:
+        """Write a stored file to ``to``; answers its size."""
+        path = f"/api/files/{quote(ref, safe='')}"
+        async with self._http.stream("GET", path, timeout=operations.timeout_for(timedelta(0))) as response:
+            if response.is_error:
+                operations.raise_for_problem(Response(response.status_code, await response.aread(), response.headers))
+            size = 0
+            with await asyncio.to_thread(to.open, "wb") as out:
+                async for chunk in response.aiter_bytes(operations.CHUNK):
+                    size += await asyncio.to_thread(out.write, chunk)
+            return size
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, operation: operations.Operation[operations.Answer]) -> operations.Answer:
+        request = next(operation)
+        while True:
+            response = await self._send(request)
+            try:
+                request = operation.send(response)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
+
+    async def _send(self, request: Request) -> Response:
+        patience = operations.Patience(self._retry_for)
+        while True:
+            failure: httpx.TransportError | None = None
+            response: Response | None = None
+            try:
+                answer = await self._http.request(
+                    request.method,
+                    request.path,
+                    params=request.params,
+                    headers=_headers(request),
+                    content=_chunks_async(request.content) if isinstance(request.content, Path) else request.content,
+                    timeout=operations.timeout_for(request.held),
+                )
+                response = Response(answer.status_code, answer.content, answer.headers)
+            except httpx.TransportError as error:
+                failure = error
+            pause = patience.pause_after(response)
+            if pause is not None:
+                await asyncio.sleep(pause)
+            elif response is not None:
+                return response
+            elif failure is not None:
+                raise operations.unreachable(self._http.base_url, failure) from failure
+
+
+def _headers(request: Request) -> dict[str, str]:
+    # Said beforehand, so that a file too large is refused before it is sent.
+    length = {"Content-Length": str(request.content.stat().st_size)} if isinstance(request.content, Path) else {}
+    return {**request.headers, **length}
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(operations.CHUNK):
+            yield chunk
+
+
+async def _chunks_async(path: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while chunk := await asyncio.to_thread(file.read, operations.CHUNK):
+            yield chunk

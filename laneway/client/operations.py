@@ -1,0 +1,233 @@
+"""What a client of the API asks and how it reads the answers, without sending anything."""
+
+import random
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypedDict, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from laneway.files import StoredFile
+from laneway.ids import new_id
+from schemas.errors import AdmissionError, TaskFailedError, UnavailableError
+from schemas.status import Status
+from schemas.task import Priority
+
+_HELD: Final = timedelta(seconds=25)
+"""How long one ``?wait=`` is held: below the idle time-outs of the proxies between here and there."""
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+CHUNK: Final = 256 * 1024
+
+Answer = TypeVar("Answer")
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What a submission can say beside type and payload."""
+
+    priority: Priority | str
+    delay: timedelta
+    """Wait this long before the first run; excludes ``run_at``."""
+    run_at: datetime
+    expires_at: datetime
+    """A task that has not started by then ends ``expired``."""
+    ordering_key: str
+    """Tasks of one key run one at a time, in the order accepted."""
+    max_attempts: int
+    timeout: timedelta
+    """Bound of one attempt."""
+    labels: Mapping[str, str]
+    callback_url: str
+    idempotency_key: str
+    """The same key with the same body is the same task. Unless given, one is made: a retry makes no second task."""
+
+
+class ListOptions(TypedDict, total=False):
+    """What a listing can be narrowed by."""
+
+    type: str
+    state: str
+    priority: Priority | str
+    labels: Mapping[str, str]
+    since: datetime
+    until: datetime
+    q: str
+    limit: int
+    cursor: str
+
+
+class TaskPage(msgspec.Struct, frozen=True):
+    """A page of a listing, newest first."""
+
+    tasks: list[Status]
+    next_cursor: str | None = None
+    """``cursor`` of the page that follows; ``None`` on the last one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request to be sent, by whichever kind of client."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | Path | None = None
+    held: timedelta = timedelta(0)
+    """How much longer than usual the answer may take, because it is asked to wait."""
+
+
+class Response(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+# Each operation is written once, as a generator that yields requests and is sent responses; the two clients only
+# differ in how they carry them.
+Operation = Generator[Request, Response, Answer]
+TypeDocuments = list[dict[str, Any]]
+
+
+def submit(type_name: str, payload: object, options: SubmitOptions) -> Operation[Status]:
+    """Ask for a task; under a key, so that sending it twice makes one task."""
+    body: dict[str, Any] = {"type": type_name, "payload": payload}
+    for name, value in options.items():
+        if name == "idempotency_key" or value is None:
+            continue
+        body[name] = value.total_seconds() if isinstance(value, timedelta) else value
+    key = options.get("idempotency_key") or new_id()
+    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+    content = msgspec.json.encode(body, enc_hook=_plain)
+    response = yield Request(method="POST", path="/api/tasks", headers=headers, content=content)
+    return _decoded(response, Status)
+
+
+def get(task_id: str, held: timedelta = timedelta(0)) -> Operation[Status]:
+    """Ask for a status, held until it is final or ``held`` is over."""
+    params = {"wait": f"{held.total_seconds():g}"} if held else {}
+    response = yield Request(method="GET", path=f"/api/tasks/{quote(task_id, safe='')}", params=params, held=held)
+    return _decoded(response, Status)
+
+
+def wait(task_id: str, timeout: timedelta | None) -> Operation[Status]:
+    """Ask for a status until it is final."""
+    deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
+    while True:
+        held = _HELD if deadline is None else min(_HELD, timedelta(seconds=max(0.0, deadline - time.monotonic())))
+        status = yield from get(task_id, held)
+        if status.state.final:
+            return status
+        if deadline is not None and time.monotonic() >= deadline:
+            raise TimeoutError(f"task {task_id} is still {status.state} after {timeout}; it goes on, ask again later")
+
+
+def result(task_id: str, timeout: timedelta | None) -> Operation[Any]:
+    """Ask for the result once there is one."""
+    status = yield from wait(task_id, timeout)
+    if status.state != "succeeded":
+        told = f": {status.error.type}: {status.error.message}" if status.error else ""
+        raise TaskFailedError(f"task {task_id} ended {status.state}{told}")
+    return msgspec.json.decode(status.result)
+
+
+def list_tasks(options: ListOptions) -> Operation[TaskPage]:
+    """Ask for a page of the listing."""
+    params: dict[str, str] = {}
+    for name, value in options.items():
+        if name == "labels" and isinstance(value, Mapping):
+            params |= {f"label.{label}": str(wanted) for label, wanted in value.items()}
+        elif value is not None:
+            params[name] = value.isoformat() if isinstance(value, datetime) else str(value)
+    response = yield Request(method="GET", path="/api/tasks", params=params)
+    return _decoded(response, TaskPage)
+
+
+def list_types() -> Operation[TypeDocuments]:
+    """Ask for every type."""
+    response = yield Request(method="GET", path="/api/types")
+    document = _decoded(response, dict[str, list[dict[str, Any]]])
+    return document["types"]
+
+
+def upload(file: Path | bytes, name: str | None, content_type: str | None) -> Operation[StoredFile]:
+    """Send a file."""
+    shown = name or (file.name if isinstance(file, Path) else "upload")
+    headers = {"Content-Type": content_type or "application/octet-stream"}
+    response = yield Request(method="POST", path="/api/files", params={"name": shown}, headers=headers, content=file)
+    return _decoded(response, StoredFile)
+
+
+def raise_for_problem(response: Response) -> None:
+    """Raise what a problem document tells as the error that it stands for.
+
+    Raises:
+        AdmissionError: the class of the problem's kind.
+    """
+    if response.status < httpx.codes.BAD_REQUEST:
+        return
+    try:
+        problem = msgspec.json.decode(response.body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        problem = {"detail": f"the API answered {response.status} without saying why"}
+    slug = str(problem.get("type", "")).rstrip("/").rpartition("/")[2].rpartition(":")[2]
+    detail = str(problem.get("detail") or problem.get("title") or f"the API answered {response.status}")
+    extensions = {k: v for k, v in problem.items() if k not in {"type", "title", "status", "detail", "instance"}}
+    known = {error.slug: error for error in AdmissionError.__subclasses__()}
+    by_status = {error.http_status: error for error in reversed(AdmissionError.__subclasses__())}
+    raise (known.get(slug) or by_status.get(response.status) or AdmissionError)(detail, **extensions)
+
+
+def _decoded(response: Response, expected: type[Answer]) -> Answer:
+    raise_for_problem(response)
+    return msgspec.json.decode(response.body, type=expected)
+
+
+def _plain(value: object) -> object:
+    """Payloads may be pydantic models or hold them."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"a payload must be JSON or pydantic models; it holds a {type(value).__name__}")
+    return dump(mode="json")
+
+
+class Patience:
+    """Decides whether a request is sent again, and after which pause."""
+
+    def __init__(self, retry_for: timedelta) -> None:
+        self._deadline = time.monotonic() + retry_for.total_seconds()
+        self._pause = _FIRST_PAUSE
+
+    def pause_after(self, response: Response | None) -> float | None:
+        """Seconds to wait before the next try; ``None`` when the answer stands or the time is up.
+
+        Args:
+            response: what came back; ``None`` when nothing did.
+        """
+        if response is not None and response.status != httpx.codes.SERVICE_UNAVAILABLE:
+            return None
+        pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311  (jitter, not a secret)
+        if response is not None:
+            asked = response.headers.get("retry-after", "")
+            pause = max(pause, min(float(asked), _LONGEST_PAUSE)) if asked.isdigit() else pause
+        if time.monotonic() + pause >= self._deadline:
+            return None
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        return pause
+
+
+def unreachable(url: httpx.URL, error: httpx.TransportError) -> UnavailableError:
+    """What a caller is told when no answer came."""
+    return UnavailableError(f"no API answers at {url} ({str(error) or type(error).__name__}); is it running there?")
+
+
+def timeout_for(held: timedelta) -> httpx.Timeout:
+    """Bounds of one exchange whose answer is asked to wait for ``held``."""
+    return httpx.Timeout(30.0, connect=5.0, read=30.0 + held.total_seconds())

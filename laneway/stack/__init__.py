@@ -1,0 +1,1 @@
+"""The whole system on one machine: broker, API, workers and a mail sink, started, watched and stopped together."""
