@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from importlib import import_module
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from msgspec import Raw, Struct
@@ -194,7 +194,6 @@ def _pickled(error: Exception) -> tuple[bytes | None, str, str]:
 def _unpickled(data: bytes | None, name: str, message: str) -> Exception:
     """The handler's exception, or one of the same name where it cannot travel."""
     if data is not None:
-        error: object = pickle.loads(data)  # noqa: S301  (from our own child over a private pipe)
-        if isinstance(error, Exception):
-            return error
-    return type(name, (Exception,), {})(message)
+        return cast("Exception", pickle.loads(data))  # noqa: S301  (from our own child over a private pipe)
+    stand_in: type[Exception] = type(name, (Exception,), {})
+    return stand_in(message)
