@@ -1,0 +1,1 @@
+"""What downstream services and operators use: results, as a stream."""

@@ -1,0 +1,260 @@
+"""A consumer of one topic in a thread of its own."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from laneway.kafka.clients import client_config
+from schemas.errors import BrokerUnavailableError, ConfigurationError, LanewayError
+from schemas.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+Start = datetime | int | Literal["earliest", "latest"]
+
+_POLL_SECONDS: Final = 0.1
+_ASK_SECONDS: Final = 15.0
+_BATCH: Final = 500
+_FULL: Final = 2_000
+"""Records in the buffer above which fetching pauses; it goes on below a quarter of it."""
+_HOPELESS: Final = frozenset(
+    {
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._FATAL,  # noqa: SLF001  (the client's public name for it)
+    }
+)
+
+
+class Received(NamedTuple):
+    """A record, and under which assignment of its partition it came."""
+
+    message: Message
+    partition: int
+    assignment: int
+
+
+class TopicReader:
+    """Reads a topic into a buffer, as a member of a group or on its own.
+
+    The thread polls while a record is being worked on, so that a slow body neither loses the membership nor holds up a
+    rebalance of the group.
+
+    Delivery: ``finish`` marks a record as done; what is done is committed within a second, when a partition is given
+        up, and by ``close``. Nothing else is ever committed.
+
+    Args:
+        topic: its full name.
+        group: full name of the consumer group; ``None`` reads alone and commits nothing.
+        start: where to begin in a partition for which the group has committed nothing.
+        follow: ``False`` ends at the present end.
+        settings: say which cluster.
+        wake: called from the thread whenever there is something new to see.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        group: str | None,
+        start: Start,
+        follow: bool,
+        settings: Settings,
+        wake: Callable[[], None],
+    ) -> None:
+        self._topic = topic
+        self._group = group
+        self._start = start
+        self._follow = follow
+        self._settings = settings
+        self._wake = wake
+        self._consumer = Consumer(
+            {
+                **client_config(settings, "laneway-results"),
+                "group.id": group or "laneway-alone",  # librdkafka wants one even where none is used
+                "enable.auto.commit": group is not None,
+                "enable.auto.offset.store": False,
+                "auto.commit.interval.ms": 1_000,
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "enable.partition.eof": True,
+                "session.timeout.ms": int(settings.worker.session_timeout * 1000),
+            }
+        )
+        self._buffer: deque[Received] = deque()
+        self._assignments: dict[int, int] = {}
+        self._counter = 0
+        self._at_end: set[int] = set()
+        self._assigned = False
+        self._paused = False
+        self._stopping = threading.Event()
+        self._error: LanewayError | None = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=f"read-{topic}", daemon=True)
+
+    def begin(self) -> None:
+        """Start reading."""
+        self._thread.start()
+
+    def take(self) -> Received | None:
+        """The next record of a partition that is still ours, or ``None`` while there is none.
+
+        Raises:
+            LanewayError: reading ended because of it, and everything read before it was taken.
+        """
+        while self._buffer:
+            received = self._buffer.popleft()
+            if self._owns(received):
+                return received
+        if self._error is not None:
+            raise self._error
+        return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything up to the end was taken, where it was to be read no further."""
+        return self._ended and not self._buffer
+
+    def finish(self, received: Received) -> None:
+        """Mark a record as done, so that the group does not see it again."""
+        # A partition that went to another member and came back starts from what that one committed: an older mark
+        # would move it backwards.
+        if self._group is None or not self._owns(received):
+            return
+        try:
+            self._consumer.store_offsets(message=received.message)
+        except KafkaException as error:  # given up this very moment: its new owner sees the record again
+            log.debug("offset not stored", partition=received.partition, why=str(error))
+
+    def close(self, timeout: float = _ASK_SECONDS) -> None:
+        """Commit what is done and leave the group.
+
+        Blocking: until the broker has answered, at most ``timeout`` seconds.
+        """
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def request_close(self) -> None:
+        """The same without waiting for it."""
+        self._stopping.set()
+
+    def _owns(self, received: Received) -> bool:
+        return self._assignments.get(received.partition) == received.assignment
+
+    def _run(self) -> None:
+        try:
+            self._join()
+            while not self._stopping.is_set() and not self._ended:
+                self._step()
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            self._error = BrokerUnavailableError(f"reading {self._topic}: {cause.str()} ({cause.name()})")
+        except LanewayError as error:
+            self._error = error
+        finally:
+            if self._ended:
+                # Whoever works on the last records still marks them; the commit comes with the end of the wait.
+                self._wake()
+                while not self._stopping.wait(_POLL_SECONDS):
+                    self._consumer.poll(0)
+            self._consumer.close()
+            self._wake()
+
+    def _join(self) -> None:
+        try:
+            found = self._consumer.list_topics(self._topic, timeout=_ASK_SECONDS).topics[self._topic]
+        except KafkaException as error:
+            raise BrokerUnavailableError(
+                f"no broker answers at {self._settings.bootstrap_servers}: {error.args[0].str()}"
+            ) from error
+        if found.error is not None:
+            raise ConfigurationError(self._topic, found.error.str(), "a topic that is there; see `laneway topics plan`")
+        if self._group is None:
+            partitions = [TopicPartition(self._topic, partition) for partition in sorted(found.partitions)]
+            self._own(partitions)
+            self._consumer.assign(self._placed(partitions))
+        else:
+            self._consumer.subscribe([self._topic], on_assign=self._gain, on_revoke=self._lose, on_lost=self._lose)
+
+    def _step(self) -> None:
+        first = self._consumer.poll(_POLL_SECONDS)
+        messages = [] if first is None else [first, *self._consumer.consume(_BATCH, 0)]
+        for message in messages:
+            self._receive(message)
+        if not self._follow and self._assigned and self._at_end >= set(self._assignments):
+            self._ended = True
+        if messages:
+            self._wake()
+        if not self._paused and len(self._buffer) >= _FULL:
+            self._consumer.pause(self._consumer.assignment())
+            self._paused = True
+        elif self._paused and len(self._buffer) < _FULL // 4:
+            self._consumer.resume(self._consumer.assignment())
+            self._paused = False
+
+    def _receive(self, message: Message) -> None:
+        error, partition = message.error(), message.partition()
+        if error is None:
+            if partition is not None and partition in self._assignments:
+                self._at_end.discard(partition)
+                self._buffer.append(Received(message, partition, self._assignments[partition]))
+        elif error.code() == KafkaError._PARTITION_EOF:
+            if partition is not None:
+                self._at_end.add(partition)
+        elif error.code() in _HOPELESS or error.fatal():
+            raise KafkaException(error)
+        else:
+            log.warning("reading goes on after an error", topic=self._topic, error=error.str())
+
+    def _gain(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._own(partitions)
+        consumer.incremental_assign(self._placed(partitions))
+
+    def _lose(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # The client commits what is done as it gives the partitions up. What lies in the buffer is no longer ours.
+        for partition in partitions:
+            self._assignments.pop(partition.partition, None)
+            self._at_end.discard(partition.partition)
+
+    def _own(self, partitions: list[TopicPartition]) -> None:
+        self._counter += 1
+        self._assigned = True
+        self._paused = False
+        for partition in partitions:
+            self._assignments[partition.partition] = self._counter
+            self._at_end.discard(partition.partition)
+
+    def _placed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """The partitions with the offsets to begin at: what the group has committed, else where to start."""
+        if self._group is None or not partitions:
+            fresh, known = partitions, []
+        else:
+            committed = self._consumer.committed(partitions, timeout=_ASK_SECONDS)
+            fresh = [TopicPartition(each.topic, each.partition) for each in committed if each.offset < 0]
+            known = [each for each in committed if each.offset >= 0]
+        return known + self._started(fresh)
+
+    def _started(self, fresh: list[TopicPartition]) -> list[TopicPartition]:
+        if isinstance(self._start, datetime):
+            at = int(self._start.timestamp() * 1000)
+            asked = [TopicPartition(each.topic, each.partition, at) for each in fresh]
+            return self._consumer.offsets_for_times(asked, timeout=_ASK_SECONDS) if asked else []
+        offset = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}.get(str(self._start))
+        return [
+            TopicPartition(each.topic, each.partition, int(self._start) if offset is None else offset) for each in fresh
+        ]
