@@ -27,6 +27,8 @@ def decode(data: bytes | None, record: type[Record]) -> Record:
     if data is None:
         raise UndecodableRecordError(f"no {record.__name__.lower()}: the record has no value (a tombstone)")
     try:
+        # The parser passes over raw parts, so that a payload of other bytes would go on to whoever reads it next.
+        data.decode()
         return _DECODERS[record].decode(data)  # type: ignore[return-value]  # the table pairs class and decoder
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UndecodableRecordError(f"no {record.__name__.lower()}: {error}") from error

@@ -1,5 +1,8 @@
 """How a task ended (``results.<type>``) and each step on its way (``events``)."""
 
+from typing import Any
+
+import msgspec
 from msgspec import Raw, Struct
 
 from schemas.status import NULL, ErrorInfo, Progress, State
@@ -30,6 +33,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
     generation: int = 1
     replay_id: str | None = None
     worker: str | None = None
+
+    @property
+    def value(self) -> Any:
+        """The result as Python has it: what the handler returned, after its way through JSON."""
+        return msgspec.json.decode(self.result)
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):

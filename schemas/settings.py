@@ -75,8 +75,8 @@ class WorkerSettings(Section):
     """Seconds that a stop waits for running handlers before it hands their tasks back."""
     running_visible_after: Annotated[float, Field(ge=0, le=10)] = 0.05
     """Seconds after which a task that still runs is told as `running`; one that is over sooner is not."""
-    session_timeout: Annotated[float, Field(ge=2, le=300)] = 10.0
-    """Seconds of silence after which the group takes a worker for dead."""
+    session_timeout: Annotated[float, Field(ge=2, le=300)] = 6.0
+    """Seconds of silence after which the group takes a worker for dead; brokers allow 6 and above by default."""
     commit_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Seconds between commits of offsets."""
 
@@ -269,6 +269,6 @@ def _text(value: object) -> str:
 
 
 def user_cache_dir() -> Path:
-    """Where this user's programs keep what they can fetch again (``XDG_CACHE_HOME``, else ``~/.cache``), our part of it."""
-    configured = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(configured) if os.path.isabs(configured) else Path("~/.cache").expanduser()) / "laneway"
+    """Where Laneway keeps for this user what it can fetch again: in ``XDG_CACHE_HOME``, else in ``~/.cache``."""
+    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (configured if configured.is_absolute() else Path("~/.cache").expanduser()) / "laneway"
