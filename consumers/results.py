@@ -30,7 +30,7 @@ def results(
     start: Start | None = None,
     follow: bool = True,
 ) -> "Results":
-    """The outcomes of a task type, to be looped over::
+    """The outcomes of a task type, to be looped over.
 
         async for outcome in results("billing.invoice", group="ledger"):
             await book(outcome.id, outcome.value)
@@ -57,7 +57,7 @@ def results(
 
     Raises:
         ConfigurationError: (in the loop) there is no such topic, or the settings cannot be.
-        BrokerUnavailableError: (in the loop) no broker answers at the start, or it refuses this reader. A broker that is
+        BrokerUnavailableError: (in the loop) no broker answers at the start, or it refuses this reader. One that is
             away later is waited for.
         ValueError: ``start`` is a time without a zone or a negative offset.
     """

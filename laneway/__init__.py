@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from consumers.results import results as results
+    from laneway.client import AsyncClient as AsyncClient
+    from laneway.client import Client as Client
     from laneway.context import Context as Context
     from laneway.registry import task as task
     from schemas.errors import LanewayError as LanewayError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from schemas.retry import RetryPolicy as RetryPolicy
 
 _HOMES: Final = {
+    "AsyncClient": "laneway.client",
+    "Client": "laneway.client",
     "Context": "laneway.context",
     "LanewayError": "schemas.errors",
     "Reject": "schemas.errors",
@@ -25,7 +29,7 @@ _HOMES: Final = {
     "task": "laneway.registry",
 }
 
-__all__ = ["Context", "LanewayError", "Reject", "RetryLater", "RetryPolicy", "results", "task"]
+__all__ = ["AsyncClient", "Client", "Context", "LanewayError", "Reject", "RetryLater", "RetryPolicy", "results", "task"]
 __version__ = "0.1.0"
 
 

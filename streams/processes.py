@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 
 from laneway.context import Context
 from laneway.files import FileStore
+from laneway.logs import configure
 from laneway.registry import registry
 from schemas.errors import TaskError
 from schemas.settings import Settings
@@ -154,6 +155,7 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.path[:0] = [""] if "" not in sys.path else []
+    configure(settings.log)
     for module in imports:
         import_module(module)
     files = FileStore(settings.files_dir)

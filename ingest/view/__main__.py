@@ -6,6 +6,7 @@ import sys
 
 from ingest.view import schema
 from ingest.view.materialiser import Materialiser
+from laneway.logs import configure
 from laneway.parent import exit_with_parent
 from schemas.settings import load_settings
 
@@ -13,6 +14,7 @@ from schemas.settings import load_settings
 def main() -> int:
     """Follow the log until the parent ends or SIGTERM."""
     settings = load_settings()
+    configure(settings.log)
     exit_with_parent()
     materialiser = Materialiser(settings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -35,10 +35,10 @@ RUNNING_STACK = "running stack"
 
 
 def configured(overrides: Mapping[str, Any] | None = None, *, beside_stack: bool = True) -> Configuration:
-    """The settings: command line, then environment, then a stack that runs in this data directory, then default.
+    """The settings: command line, environment, a stack that runs in this data directory, defaults: in this order.
 
-    What ``laneway up`` decided for itself (the broker's port, the partitions) is thereby what ``laneway results`` or one
-    more ``laneway worker`` use in another terminal, without anybody typing it again.
+    What ``laneway up`` decided for itself (the broker's port, the partitions) is thereby what ``laneway results`` or
+    one more ``laneway worker`` use in another terminal, without anybody typing it again.
 
     Args:
         overrides: what the command line says, by dotted name; ``None`` is unsaid.

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from laneway.registry import Registry
 
 
+BUILT_IN = "streams.handlers"
+
+
 def load_types(imports: tuple[str, ...]) -> "Registry":
     """Import the built-in handlers and the user's modules; answers the registry that they filled.
 
@@ -21,7 +24,7 @@ def load_types(imports: tuple[str, ...]) -> "Registry":
     """
     from laneway.registry import registry
 
-    importlib.import_module("streams.handlers")
+    importlib.import_module(BUILT_IN)
     here = str(Path.cwd())
     if imports and here not in sys.path:
         sys.path.append(here)

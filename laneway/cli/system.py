@@ -1,10 +1,10 @@
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from laneway.cli.configuration import configured
-from laneway.cli.modules import load_types
+from laneway.cli.modules import BUILT_IN, load_types
 from laneway.cli.options import (
     PORT,
     PRIORITIES,
@@ -17,6 +17,7 @@ from laneway.cli.output import console
 
 if TYPE_CHECKING:
     from laneway.stack.report import Report
+    from schemas.settings import Settings
 
 JSON_LINES = "Machine-readable output: one JSON document on each line."
 JSON_LOG = "Write the log as JSON, one record on each line."
@@ -95,11 +96,12 @@ def broker(port: int, brokers: str, data_dir: Path | None, as_json: bool) -> int
 def api(port: int | None, data_dir: Path | None, imports: tuple[str, ...], as_json: bool) -> int:
     """Run the ingest API alone."""
     overrides = {"api.port": port, "data_dir": data_dir, "log.format": "json" if as_json else None}
-    settings = configured(overrides).settings
+    settings = _process_settings(overrides)
+    registry = load_types(imports)
 
     from ingest.server import serve
 
-    return serve(settings, load_types(imports))
+    return serve(settings, registry)
 
 
 @click.command()
@@ -127,7 +129,7 @@ def worker(
         "data_dir": data_dir,
         "log.format": "json" if as_json else None,
     }
-    settings = configured(overrides).settings
+    settings = _process_settings(overrides)
     registry = load_types(imports)
 
     from schemas.errors import ConfigurationError
@@ -138,7 +140,16 @@ def worker(
     if unknown:
         raise ConfigurationError("--types", ",".join(unknown), f"some of {', '.join(registry.names)}")
     chosen = [Priority(priority) for priority in priorities] if priorities else None
-    return run(settings, registry, types=types, priorities=chosen, imports=list(imports))
+    return run(settings, registry, types=types, priorities=chosen, imports=[BUILT_IN, *imports])
+
+
+def _process_settings(overrides: dict[str, Any]) -> "Settings":
+    """The settings of a process that serves, with its log set up."""
+    from laneway.logs import configure
+
+    settings = configured(overrides).settings
+    configure(settings.log)
+    return settings
 
 
 def _report(as_json: bool) -> "Report":

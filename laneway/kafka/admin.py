@@ -1,16 +1,18 @@
 """Topics as code: plan, apply, verify."""
 
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
@@ -20,6 +22,8 @@ from schemas.settings import Settings
 from schemas.topics import TopicSpec
 
 _TIMEOUT: Final = 15.0
+_LOOK_AGAIN: Final = 0.05
+_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class TopicAdmin:
         if new:
             for future in self._client.create_topics(new, operation_timeout=_TIMEOUT).values():
                 self._await(future, accept=KafkaError.TOPIC_ALREADY_EXISTS)
+            self._await_leaders({spec.topic: spec.num_partitions for spec in new})
         altered = [
             ConfigResource(
                 ResourceType.TOPIC,
@@ -137,6 +142,18 @@ class TopicAdmin:
                 f"no broker answers at {self._settings.bootstrap_servers}: {error.args[0].str()}"
             ) from error
         return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+    def _await_leaders(self, topics: dict[str, int]) -> None:
+        """Return once every partition of new topics answers; a broker takes a moment to become their leader."""
+        asked = [TopicPartition(name, number) for name, count in topics.items() for number in range(count)]
+        deadline = time.monotonic() + _TIMEOUT
+        while asked:
+            answers = self._client.list_offsets(dict.fromkeys(asked, _LATEST), request_timeout=_TIMEOUT)
+            asked = [tp for tp, future in answers.items() if future.exception(_TIMEOUT) is not None]
+            if asked and time.monotonic() > deadline:
+                raise BrokerUnavailableError(f"{asked[0].topic}-{asked[0].partition} has no leader yet; try again")
+            if asked:
+                time.sleep(_LOOK_AGAIN)
 
     @staticmethod
     def _refuse_conflicts(changes: list[TopicChange]) -> None:

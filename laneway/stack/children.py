@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -42,25 +42,27 @@ class ChildLine(msgspec.Struct):
     text: str
 
 
-class _Logged(msgspec.Struct):
-    event: str = ""
+class _Levelled(msgspec.Struct):
     level: str = "info"
-    error: str | None = None
 
 
-_decode_line = msgspec.json.Decoder(_Logged).decode
+_level_of = msgspec.json.Decoder(_Levelled).decode
+_fields_of = msgspec.json.Decoder(dict[str, Any]).decode
+_NOT_TOLD: Final = frozenset({"event", "level", "timestamp", "logger", "traceback"})
 
 
 def telling(line: bytes) -> ChildLine | None:
     """What a line says to people: warnings, errors, and what is no log record (a handler's ``print``, a traceback)."""
     try:
-        logged = _decode_line(line)
+        level = _level_of(line).level
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = line.decode(errors="replace").rstrip()
         return ChildLine("output", text) if text else None
-    if logged.level in _QUIET_LEVELS:
+    if level in _QUIET_LEVELS:
         return None
-    return ChildLine(logged.level, f"{logged.event}: {logged.error}" if logged.error else logged.event)
+    fields = _fields_of(line)
+    facts = " ".join(f"{name}={value}" for name, value in fields.items() if name not in _NOT_TOLD)
+    return ChildLine(level, f"{fields.get('event', '')}  {facts}".rstrip())
 
 
 class BoundedLog:
@@ -125,7 +127,7 @@ class Child:
     ) -> None:
         self.name = name
         self.ready = asyncio.Event()
-        """Set once it announced itself."""
+        """Set once it announced itself, or by whoever found it ready."""
         self._announces = announces
         self._loop = asyncio.get_running_loop()
         self.unstartable: asyncio.Future[str] = self._loop.create_future()
@@ -233,7 +235,9 @@ class Child:
 
     def _hear(self, line: ChildLine) -> None:
         self._last.append(line.text)
-        self._events.said(self.name, line)
+        # Until it is ready, a warning says that it tries again: the file has it, and so has the word of its death.
+        if self.ready.is_set() or line.level != "warning":
+            self._events.said(self.name, line)
 
 
 def _kill_group(leader: int) -> None:

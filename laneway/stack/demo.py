@@ -162,10 +162,9 @@ def _table(ways: list[_Way]) -> "Table":
 
     colours = {"succeeded": "green", "dead_lettered": "red", "running": "yellow"}
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("  task", "sample", "its way", "time", "result"):
-        table.add_column(
-            heading, no_wrap=heading != "result", overflow="ellipsis", max_width=44 if heading == "result" else None
-        )
+    for heading in ("  task", "sample", "its way", "time"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("result", no_wrap=True, overflow="ellipsis")
     for way in ways:
         steps = [f"[{colours.get(step, 'cyan')}]{step}[/]" for step in way.seen]
         time_taken = f"{way.seconds:.2f} s" if way.over else ""
@@ -177,6 +176,6 @@ def _table(ways: list[_Way]) -> "Table":
 def _in_a_few_words(result: Any) -> str:
     if not isinstance(result, dict):
         return str(result)[:80]
-    plain = {name: value for name, value in result.items() if isinstance(value, str | int | float) and value != ""}
+    plain = {name: value for name, value in result.items() if isinstance(value, str | int | float) and name != "ref"}
     words = ", ".join(f"{name} {value}" for name, value in plain.items())
     return words.replace("\n", " ")[:80]

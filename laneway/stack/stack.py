@@ -189,6 +189,7 @@ class Stack:
             self._decide(email__host=LOCAL, email__port=claim("LANEWAY_EMAIL__PORT", LOCAL, 0))
             mail = ["--port", str(self._settings.email.port), "--dir", str(self._data_dir / "mail")]
             self._sink = self._child("mail", ["laneway.smtp_sink", *mail])
+            self._sink.ready.set()
         imports = [part for module in self._plan.imports for part in ("--import", module)]
         self._api = self._child("api", ["laneway.cli", "api", *imports])
         self._workers = [
@@ -229,6 +230,8 @@ class Stack:
 
         async def api() -> None:
             await self._api_answers()
+            if self._api is not None:
+                self._api.ready.set()
             seconds = time.monotonic() - began
             self._report.ready("api", f"API ready at {self._api_url}", seconds, address=self._api_url)
 

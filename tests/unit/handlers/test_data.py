@@ -185,9 +185,9 @@ def test_an_unknown_column_is_rejected(asked: dict[str, Any], context: RecordedC
 
 
 def test_the_rejection_names_the_known_columns(context: RecordedContext) -> None:
-    with pytest.raises(Reject, match="no column 'colour'; columns: region, product, quantity, price, day, zip$"):
+    with pytest.raises(Reject, match=r"no column 'colour'; columns: region, product, quantity, price, day, zip$"):
         run(context, select=["colour"])
-    with pytest.raises(Reject, match="no column 'price'; columns: region, count$"):
+    with pytest.raises(Reject, match=r"no column 'price'; columns: region, count$"):
         run(context, group_by=["region"], aggregates=[{"function": "count"}], order_by=[{"column": "price"}])
 
 

@@ -87,9 +87,14 @@ def test_the_name_of_an_attachment_is_a_header_too() -> None:
         "ada@-example.org",
         "a..b@example.org",
         "ada@münchen.example",
-    ]
-    + ["<ada@example.org", "ada@example.org, eve@example.org", "Ada <ada@example.org> <eve@example.org>", "a@b@c.org"]
-    + ["ada@" + "a" * 64 + ".org", "ada@" + ".".join(["a" * 60] * 5), "ada@[127.0.0.1]"],
+        "<ada@example.org",
+        "ada@example.org, eve@example.org",
+        "Ada <ada@example.org> <eve@example.org>",
+        "a@b@c.org",
+        "ada@" + "a" * 64 + ".org",
+        "ada@" + ".".join(["a" * 60] * 5),
+        "ada@[127.0.0.1]",
+    ],
 )
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="address"):
