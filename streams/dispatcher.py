@@ -26,6 +26,7 @@ from schemas.settings import Settings
 from schemas.status import Progress, State, order
 from schemas.task import Lane, Task
 from streams.executors import Executors
+from streams.markers import commit_metadata
 from streams.publisher import STATUS, Publisher
 from streams.scheduler import SlotScheduler
 from streams.work import Partition, RunKey, Source, Work
@@ -113,7 +114,7 @@ class Dispatcher:
         for (of_lane, number), partition in self._partitions.items():
             if of_lane == lane and (offset := partition.tracker.committable) is not None:
                 marker = partition.tracker.first_marker(self._newest_status.get(number))
-                commits[number] = (offset, "" if marker is None else f"status@{marker}")
+                commits[number] = (offset, commit_metadata(marker))
         return commits
 
     async def admit(self, lane: Lane, message: Message) -> None:

@@ -4,6 +4,7 @@
 part of ``status``, from where the last commit says, and knows which redelivered records are over.
 """
 
+import re
 from typing import Final, NamedTuple
 
 import structlog
@@ -28,7 +29,22 @@ from schemas.topics import Topics
 log = structlog.get_logger(__name__)
 
 _TIMEOUT: Final = 10.0
-_METADATA: Final = "status@"
+# librdkafka copies a commit's metadata without its end, and the binding reads on until it meets a NUL: so we write one.
+_METADATA: Final = re.compile(r"status@(\d+);")
+
+
+def commit_metadata(marker: int | None) -> str:
+    """What a commit says beside its offset: where in ``status`` a successor starts to read."""
+    return "" if marker is None else f"status@{marker};\0"
+
+
+def read_commit_metadata(commit: TopicPartition | None) -> int | None:
+    """Where to start, as ``commit_metadata`` said; ``None`` for a commit of somebody else."""
+    try:
+        found = _METADATA.match((commit.metadata if commit is not None else None) or "")
+    except UnicodeDecodeError:
+        return None
+    return int(found[1]) if found else None
 
 
 class Takeover(NamedTuple):
@@ -91,16 +107,17 @@ class MarkerReader:
             if max(low, committed) >= high:
                 taken[number] = Takeover({}, high)
                 continue
-            metadata = (commit.metadata if commit is not None else None) or ""
-            start = self._start(topic, number, max(low, committed), metadata)
+            start = read_commit_metadata(commit)
+            if start is None:
+                start = self._start(topic, number, max(low, committed))
             taken[number] = Takeover(self._read(number, start), high)
         return taken
 
-    def _start(self, topic: str, number: int, committed: int, metadata: str) -> int:
-        """First offset of ``status`` that can tell of a record at or beyond ``committed``."""
-        if metadata.startswith(_METADATA) and metadata[len(_METADATA) :].isdigit():
-            return int(metadata[len(_METADATA) :])
-        # No commit of ours yet: nothing can have been told of a record before the broker had it.
+    def _start(self, topic: str, number: int, committed: int) -> int:
+        """First offset of ``status`` that can tell of a record at or beyond ``committed``, without a commit of ours.
+
+        Nothing can have been told of a record before the broker had it.
+        """
         self._consumer.assign([TopicPartition(topic, number, committed)])
         record = self._consumer.poll(_TIMEOUT)
         if record is None or record.error():
