@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import pickle
 import signal
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -154,7 +153,6 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    sys.path[:0] = [""] if "" not in sys.path else []
     configure(settings.log)
     for module in imports:
         import_module(module)

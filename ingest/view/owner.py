@@ -72,6 +72,7 @@ class ViewOwner:
     async def _run(self) -> int:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # a folder of the user's called `schemas` must not stand in for ours
             "-m",
             "ingest.view",
             stdin=asyncio.subprocess.PIPE,

@@ -31,15 +31,23 @@ class Client:
     Args:
         url: address of the API.
         retry_for: how long a request is tried again while the API or its broker is away.
+        transport: how requests travel, where httpx's own way is not the one: a proxy of yours, or an application in a
+            test.
 
     Raises:
         AdmissionError: (every method) the API refused; the subclass says why.
         UnavailableError: (every method) no API answered, or its log could not take or tell it.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, retry_for: timedelta = RETRIED_FOR) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        retry_for: timedelta = RETRIED_FOR,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self._retry_for = retry_for
-        self._http = httpx.Client(base_url=url)
+        self._http = httpx.Client(base_url=url, transport=transport)
 
     def submit(self, type: str, payload: object, **options: Unpack[SubmitOptions]) -> Status:  # noqa: A002  (the contract's word)
         """Accept a task; answers its first status."""
@@ -138,9 +146,15 @@ class Client:
 class AsyncClient:
     """Submits and reads tasks from an event loop; everything else is as ``Client`` says."""
 
-    def __init__(self, url: str = DEFAULT_URL, *, retry_for: timedelta = RETRIED_FOR) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        retry_for: timedelta = RETRIED_FOR,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._retry_for = retry_for
-        self._http = httpx.AsyncClient(base_url=url)
+        self._http = httpx.AsyncClient(base_url=url, transport=transport)
 
     async def submit(self, type: str, payload: object, **options: Unpack[SubmitOptions]) -> Status:  # noqa: A002  (the contract's word)
         """Accept a task; answers its first status."""

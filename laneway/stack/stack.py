@@ -230,8 +230,6 @@ class Stack:
 
         async def api() -> None:
             await self._api_answers()
-            if self._api is not None:
-                self._api.ready.set()
             seconds = time.monotonic() - began
             self._report.ready("api", f"API ready at {self._api_url}", seconds, address=self._api_url)
 
@@ -246,6 +244,8 @@ class Stack:
             await asyncio.gather(api(), workers())
 
         await self._unless_unstartable(both(), READY_WITHIN)
+        if self._api is not None:
+            self._api.ready.set()
 
     async def _api_answers(self) -> None:
         import httpx

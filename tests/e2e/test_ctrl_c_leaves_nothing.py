@@ -20,7 +20,7 @@ async def test_ctrl_c_exits_0_without_a_traceback_and_without_a_process(tmp_path
 
 async def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing_either(tmp_path: Path) -> None:
     with running_stack(tmp_path) as stack:
-        await eventually(lambda: stack.tree(), within=60, what="a first child")
+        await eventually(stack.tree, within=60, what="a first child")
         tree = stack.tree()
         assert stack.interrupt() == 0, stack.output
         assert "Traceback" not in stack.output
