@@ -58,8 +58,8 @@ class SmtpSink:
     async def stop(self) -> None:
         """Listen no more. Connections that are open end with their clients or with the loop."""
         if self._server is not None:
+            # Not `wait_closed`: from Python 3.12 on it waits for every client, and an idle one would hold up the stop.
             self._server.close()
-            await self._server.wait_closed()
             self._server = None
 
     def messages(self) -> list[Path]:

@@ -148,7 +148,9 @@ class TopicAdmin:
         asked = [TopicPartition(name, number) for name, count in topics.items() for number in range(count)]
         deadline = time.monotonic() + _TIMEOUT
         while asked:
-            answers = self._client.list_offsets(dict.fromkeys(asked, _LATEST), request_timeout=_TIMEOUT)
+            # A client of its own for each look: one that met a partition without a leader keeps to what it knows.
+            client = AdminClient(client_config(self._settings, "laneway-admin"))
+            answers = client.list_offsets(dict.fromkeys(asked, _LATEST), request_timeout=_TIMEOUT)
             asked = [tp for tp, future in answers.items() if future.exception(_TIMEOUT) is not None]
             if asked and time.monotonic() > deadline:
                 raise BrokerUnavailableError(f"{asked[0].topic}-{asked[0].partition} has no leader yet; try again")

@@ -1,0 +1,55 @@
+"""A record that is no valid task stops nothing: it goes to the dead letters, in whatever codec it came."""
+
+import os
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from schemas.settings import Settings
+from schemas.task import Lane, Priority
+from tests.support.kafka import Codec, Record, produce_raw, read_all
+from tests.support.waiting import eventually
+from tests.support.workers import lanes_for_tests, outcomes, running_worker, submit
+
+NO_TASKS: list[bytes | None] = [
+    os.urandom(300),
+    b"",
+    None,
+    b"[" * 100_000,
+    b'{"id": "a", "type": "test.echo"}',
+    b'{"id": "a", "type": "test.failing", "payload": {}}',
+    b'{"id": 7, "type": "test.echo", "payload": {}}',
+    b'"' + b"x" * 5_000 + b'"',
+]
+
+
+@pytest.mark.parametrize("codec", get_args(Codec))
+async def test_no_task_stops_nothing(codec: Codec, settings: Settings, tmp_path: Path) -> None:
+    topics = lanes_for_tests(settings)
+    lane = topics.lane(Lane("test.echo", Priority.NORMAL))
+    with running_worker(settings, tmp_path / "worker.log") as worker:
+        await worker.ready()
+        produce_raw(settings.bootstrap_servers, lane, NO_TASKS, codec=codec)
+        produce_raw(
+            settings.bootstrap_servers,
+            lane,
+            [b'{"id": "b", "type": "test.echo", "payload": {}}'],
+            codec=codec,
+            headers=[("laneway-attempt", b"many")],
+        )
+        ids = submit(settings, "test.echo", [{"n": number} for number in range(20)])
+        assert set(await outcomes(settings, "test.echo", 20)) == set(ids)
+
+        def set_aside() -> list[Record]:
+            found = read_all(settings.bootstrap_servers, topics.dead_letters("test.echo"))
+            assert len(found) == len(NO_TASKS) + 1
+            return found
+
+        letters = await eventually(set_aside, within=20)
+        assert worker.process.poll() is None
+    assert [letter.value for letter in letters[:-1]] == NO_TASKS
+    assert {letter.header("laneway-dlq-reason") for letter in letters} == {b"undecodable"}
+    assert [letter.header("laneway-dlq-source") for letter in letters] == [
+        f"{lane}-0@{offset}".encode() for offset in range(len(NO_TASKS) + 1)
+    ]

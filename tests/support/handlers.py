@@ -1,0 +1,73 @@
+"""Task types of the tests; a worker gets them by ``--import tests.support.handlers``."""
+
+import asyncio
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from laneway import Context, RetryPolicy, task
+
+QUICK = RetryPolicy(max_attempts=3, first_delay=timedelta(milliseconds=50), jitter=False)
+TYPES = ("test.bounded", "test.echo", "test.failing", "test.flaky", "test.ledger", "test.process", "test.thread")
+
+
+@task("test.echo")
+async def echo(payload: dict[str, Any], ctx: Context) -> dict[str, Any]:
+    """Give the payload back."""
+    return payload
+
+
+@task("test.flaky", retry=QUICK)
+async def flaky(payload: dict[str, Any], ctx: Context) -> int:
+    """Fail until attempt ``ok_at``."""
+    if ctx.attempt < payload["ok_at"]:
+        raise ValueError(f"not yet: attempt {ctx.attempt}")
+    return ctx.attempt
+
+
+@task("test.failing", retry=QUICK)
+async def failing(payload: dict[str, Any], ctx: Context) -> None:
+    """Fail always."""
+    raise ValueError("never")
+
+
+@task("test.ledger")
+async def ledger(payload: dict[str, Any], ctx: Context) -> None:
+    """Write a line at the start and one at the end, ``seconds`` apart, to the file ``path``."""
+    _note(payload["path"], f"start {ctx.task_id}")
+    await asyncio.sleep(payload["seconds"])
+    _note(payload["path"], f"end {ctx.task_id}")
+
+
+@task("test.bounded", retry=RetryPolicy(max_attempts=1))
+async def bounded(payload: dict[str, Any], ctx: Context) -> None:
+    """Never end."""
+    await asyncio.Event().wait()
+
+
+@task("test.thread", retry=RetryPolicy(max_attempts=1))
+def thread(payload: dict[str, Any], ctx: Context) -> None:
+    """Work in a thread until told to stop."""
+    while not ctx.cancelled:
+        time.sleep(0.01)
+
+
+@task("test.process", retry=RetryPolicy(max_attempts=1), executor="process")
+def process(payload: dict[str, Any], ctx: Context) -> int:
+    """``sleep`` for very long, ``exit`` at once, or say which process this is."""
+    if payload["do"] == "sleep":
+        time.sleep(3600)
+    if payload["do"] == "exit":
+        os._exit(3)
+    return os.getpid()
+
+
+def _note(path: str, line: str) -> None:
+    # One write in append mode: whole even when several processes write and one is killed.
+    descriptor = os.open(Path(path), os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
