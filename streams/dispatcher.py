@@ -5,7 +5,7 @@ Everything here runs on the worker's loop, so nothing needs a lock; only handler
 
 import asyncio
 import traceback as tracebacks
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,7 +27,7 @@ from schemas.status import Progress, State, order
 from schemas.task import Lane, Task
 from streams.executors import Executors
 from streams.markers import commit_metadata
-from streams.publisher import STATUS, Publisher
+from streams.publisher import STATUS, TOLD, Publisher
 from streams.scheduler import SlotScheduler
 from streams.work import Partition, RunKey, Source, Work
 
@@ -72,6 +72,9 @@ class Dispatcher:
         self._room: dict[Lane, asyncio.Event] = {}
         self._partitions: dict[tuple[Lane, int], Partition] = {}
         self._newest_status: dict[int, int] = {}
+        # By partition of `status`: steps on their way, oldest first, each with the newest offset known when it was
+        # sent. Its status lies beyond that, and may be durable long before we hear of it.
+        self._on_their_way: defaultdict[int, dict[Work, int | None]] = defaultdict(dict)
         self._in_flight: dict[RunKey, Work] = {}
         self._over: OrderedDict[RunKey, None] = OrderedDict()
         self._running: set[Work] = set()
@@ -113,9 +116,15 @@ class Dispatcher:
         commits: dict[int, tuple[int, str]] = {}
         for (of_lane, number), partition in self._partitions.items():
             if of_lane == lane and (offset := partition.tracker.committable) is not None:
-                marker = partition.tracker.first_marker(self._newest_status.get(number))
+                marker = self._first_marker(partition)
                 commits[number] = (offset, commit_metadata(marker))
         return commits
+
+    def _first_marker(self, partition: Partition) -> int | None:
+        """Where a successor has to start to read ``status``; ``None`` when we cannot say."""
+        known = self._newest_status.get(partition.number)
+        oldest = next(iter(self._on_their_way[partition.number].values()), known)
+        return None if oldest is None else partition.tracker.first_marker(oldest)
 
     async def admit(self, lane: Lane, message: Message) -> None:
         """Take a record; returns when the lane has room for the next one.
@@ -310,42 +319,70 @@ class Dispatcher:
     # Publication and acknowledgement ------------------------------------------------------------------------------
 
     def _publish(self, records: list[OutgoingRecord], source: Source, work: Work | None) -> None:
-        """Publish a step; its source is acknowledged once every record of it is durable, however long that takes."""
+        """Publish a step; its source is acknowledged once every record of it is durable, however long that takes.
+
+        What others act on (the outcome, the next run, the dead letter) follows only once the status is durable: a
+        kill in between then never leaves an outcome whose task would run again, and what is missing is repaired.
+        """
+        told = len(records)
         if work is not None:
             work.published = True
-        self._producer.send(records).add_done_callback(partial(self._published, records, source, work))
+            told = TOLD
+            number = source.message.partition
+            self._on_their_way[number].setdefault(work, self._newest_status.get(number))
+        self._send(records[:told], records[told:], source, work, None)
 
-    def _published(
+    def _send(
         self,
         records: list[OutgoingRecord],
+        rest: list[OutgoingRecord],
         source: Source,
         work: Work | None,
+        marker: int | None,
+    ) -> None:
+        self._producer.send(records).add_done_callback(partial(self._sent, records, rest, source, work, marker))
+
+    def _sent(
+        self,
+        records: list[OutgoingRecord],
+        rest: list[OutgoingRecord],
+        source: Source,
+        work: Work | None,
+        marker: int | None,
         sent: "asyncio.Future[list[RecordMetadata]]",
     ) -> None:
         if sent.cancelled() or (self._closing and sent.exception() is not None):
             return
         error = sent.exception()
-        if isinstance(error, RecordTooLargeError) and work is not None and work.task_type is not None:
+        if isinstance(error, RecordTooLargeError) and work is not None and marker is None:
             log.warning("outcome too large for the broker", **self._fields(work))
             too_large = ResultError(f"the outcome does not fit a record: {error}")
             self._publish(self._publisher.dead_lettered(work, "result_too_large", describe(too_large)), source, work)
             return
         if error is not None:
             log.warning("outcome not acknowledged, published again", position=source.position, said=str(error))
-            self._loop.call_later(PUBLISH_AGAIN_AFTER, self._publish, records, source, work)
+            self._loop.call_later(PUBLISH_AGAIN_AFTER, self._send, records, rest, source, work, marker)
             return
-        marker = None
-        if work is not None:
+        if work is not None and marker is None:
             marker = sent.result()[STATUS].offset
             number = source.message.partition
             self._newest_status[number] = max(marker, self._newest_status.get(number, -1))
-            self._in_flight.pop(work.key, None)
-            self._over[work.key] = None
-            if len(self._over) > REMEMBERED:
-                self._over.popitem(last=False)
-            for twin in work.twins:
-                self._acknowledge(twin, marker)
+        if rest:
+            self._send(rest, [], source, work, marker)
+            return
+        if work is not None:
+            self._finished(work, marker)
         self._acknowledge(source, marker)
+
+    def _finished(self, work: Work, marker: int | None) -> None:
+        """The run is over: whoever asks for it again, or asked already, is done."""
+        self._in_flight.pop(work.key, None)
+        self._on_their_way[work.source.message.partition].pop(work, None)
+        self._over[work.key] = None
+        if len(self._over) > REMEMBERED:
+            self._over.popitem(last=False)
+        for twin in work.twins:
+            self._acknowledge(twin, marker)
 
     def _acknowledge(self, source: Source, marker: int | None) -> None:
         partition = source.partition

@@ -111,6 +111,13 @@ class MarkerReader:
             if start is None:
                 start = self._start(topic, number, max(low, committed))
             taken[number] = Takeover(self._read(number, start), high)
+            log.info(
+                "took over a partition with open records",
+                position=f"{topic}-{number}@{committed}",
+                records=high - committed,
+                markers_from=start,
+                over_already=len(taken[number].moved_on),
+            )
         return taken
 
     def _start(self, topic: str, number: int, committed: int) -> int:
@@ -135,7 +142,7 @@ class MarkerReader:
         self._consumer.assign([tp])
         position = max(start, low)
         while position < high:
-            batch = self._consumer.consume(1_000, timeout=1.0)
+            batch = self._consumer.consume(1_000, timeout=0.05)
             if not batch:
                 # Compaction may have taken the very last records: the consumer then stands at the end without one.
                 position = self._consumer.position([TopicPartition(tp.topic, number)])[0].offset

@@ -16,10 +16,12 @@ from streams.work import Source, Work
 
 STATUS = 0
 """Index of the status among the records of a step."""
+TOLD = 2
+"""Status and event lead a step; what others act on follows."""
 
 
 class Publisher:
-    """Builds the records of each step. The status comes first; all of a step are sent together."""
+    """Builds the records of each step: status and event first, then what others act on."""
 
     def __init__(self, topics: Topics, worker: str) -> None:
         self._topics = topics

@@ -64,7 +64,7 @@ def run(
         raise ConfigurationError("--types", error.type_name, f"known types: {', '.join(error.known)}") from None
     lanes = [Lane(name, priority) for name in chosen.names for priority in priorities or list(Priority)]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Worker(settings, registry, lanes, list(imports)).run())
+        return runner.run(Worker(settings, chosen, lanes, list(imports)).run())
 
 
 class Worker:

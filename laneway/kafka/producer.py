@@ -14,6 +14,7 @@ from laneway.kafka.clients import client_config
 from schemas.errors import BrokerUnavailableError, LanewayError, RecordTooLargeError
 from schemas.headers import Headers
 from schemas.settings import Settings
+from schemas.topics import MAX_RECORD_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +72,7 @@ class RecordProducer:
             "queue.buffering.max.messages": 500_000,
             "queue.buffering.max.kbytes": 262_144,
             "batch.num.messages": 10_000,
+            "message.max.bytes": MAX_RECORD_BYTES,
             "compression.type": "lz4",
         }
         self._loop = asyncio.get_running_loop()

@@ -7,13 +7,12 @@ import jsonschema
 
 from schemas.settings import Settings
 from tests.support.source_tree import ROOT
-from tests.support.workers import lanes_for_tests, outcome_records, outcomes, running_worker, submit
+from tests.support.workers import outcome_records, outcomes, running_worker, submit
 
 
 async def test_every_outcome_is_what_the_schema_says(settings: Settings, tmp_path: Path) -> None:
-    lanes_for_tests(settings)
     schema = json.loads((ROOT / "schemas" / "json_schema" / "outcome.json").read_text())
-    with running_worker(settings, tmp_path / "worker.log") as worker:
+    with running_worker(settings, tmp_path / "worker.log", "test.echo", "test.failing") as worker:
         await worker.ready()
         submit(settings, "test.echo", [{"n": 1}, ["a"], None])
         submit(settings, "test.failing", [{}])

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.settings import Settings
 from schemas.status import State
-from tests.support.workers import lanes_for_tests, outcomes, running_worker, submit
+from tests.support.workers import outcomes, running_worker, submit
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,7 @@ from tests.support.workers import lanes_for_tests, outcomes, running_worker, sub
 async def test_the_attempt_ends(
     type_name: str, payload: dict[str, str], error: str, settings: Settings, tmp_path: Path
 ) -> None:
-    lanes_for_tests(settings)
-    with running_worker(settings, tmp_path / "worker.log") as worker:
+    with running_worker(settings, tmp_path / "worker.log", type_name) as worker:
         await worker.ready()
         (task_id,) = submit(settings, type_name, [payload], timeout=0.5)
         outcome = (await outcomes(settings, type_name, 1))[task_id]

@@ -7,16 +7,17 @@ import msgspec
 from schemas.settings import Settings
 from schemas.status import State
 from schemas.task import Lane, Priority
+from schemas.topics import Topics
 from tests.support.kafka import produce_raw, read_all
-from tests.support.workers import lanes_for_tests, outcomes, running_worker
+from tests.support.workers import outcomes, running_worker
 
 
 async def test_the_bytes_are_untouched(settings: Settings, tmp_path: Path) -> None:
-    topics = lanes_for_tests(settings)
+    topics = Topics(settings.kafka.topic_prefix)
     lane = topics.lane(Lane("test.failing", Priority.HIGH))
     # Spaces, an unknown field and the order of fields: a copy that was decoded and encoded again would lose them.
     original = b'{ "type":"test.failing", "newer": [1,  2], "id":"t-1", "priority":"high", "payload": {"a":  1} }'
-    with running_worker(settings, tmp_path / "worker.log") as worker:
+    with running_worker(settings, tmp_path / "worker.log", "test.failing") as worker:
         await worker.ready()
         (offset,) = produce_raw(
             settings.bootstrap_servers,

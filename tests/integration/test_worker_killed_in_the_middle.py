@@ -8,15 +8,14 @@ from schemas.outcome import Outcome
 from schemas.settings import Settings
 from schemas.status import State
 from tests.support.waiting import eventually
-from tests.support.workers import lanes_for_tests, outcome_records, outcomes, running_worker, submit
+from tests.support.workers import outcome_records, outcomes, running_worker, submit
 
 TASKS = 1_000
 
 
 async def test_all_succeed_and_no_finished_one_runs_again(settings: Settings, tmp_path: Path) -> None:
-    lanes_for_tests(settings)
     ledger = tmp_path / "ledger"
-    with running_worker(settings, tmp_path / "first.log") as first:
+    with running_worker(settings, tmp_path / "first.log", "test.ledger") as first:
         await first.ready()
         ids = submit(settings, "test.ledger", [{"path": str(ledger), "seconds": 0.05}] * TASKS)
         await eventually(lambda: ledger.exists() and ledger.read_text().count("end") > TASKS // 3, within=60)
@@ -25,7 +24,7 @@ async def test_all_succeed_and_no_finished_one_runs_again(settings: Settings, tm
     lines = ledger.read_text().splitlines()
     started_before = Counter(line.split()[1] for line in lines if line.startswith("start"))
     assert 0 < len(durable) < TASKS
-    with running_worker(settings, tmp_path / "second.log"):
+    with running_worker(settings, tmp_path / "second.log", "test.ledger"):
         found = await outcomes(settings, "test.ledger", TASKS, within=90)
     assert set(found) == set(ids)
     assert {outcome.state for outcome in found.values()} == {State.SUCCEEDED}

@@ -5,13 +5,14 @@ from pathlib import Path
 from schemas import codec
 from schemas.settings import Settings
 from schemas.status import State, Status
+from schemas.topics import Topics
 from tests.support.kafka import read_all
-from tests.support.workers import lanes_for_tests, outcomes, running_worker, submit
+from tests.support.workers import outcomes, running_worker, submit
 
 
 async def test_the_third_attempt_succeeds(settings: Settings, tmp_path: Path) -> None:
-    topics = lanes_for_tests(settings)
-    with running_worker(settings, tmp_path / "worker.log") as worker:
+    topics = Topics(settings.kafka.topic_prefix)
+    with running_worker(settings, tmp_path / "worker.log", "test.flaky") as worker:
         await worker.ready()
         (task_id,) = submit(settings, "test.flaky", [{"ok_at": 3}])
         outcome = (await outcomes(settings, "test.flaky", 1))[task_id]

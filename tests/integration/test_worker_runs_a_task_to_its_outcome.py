@@ -8,13 +8,14 @@ from schemas import codec
 from schemas.outcome import Event
 from schemas.settings import Settings
 from schemas.status import State, Status
+from schemas.topics import Topics
 from tests.support.kafka import read_all
-from tests.support.workers import lanes_for_tests, outcome_records, outcomes, running_worker, submit
+from tests.support.workers import outcome_records, outcomes, running_worker, submit
 
 
 async def test_a_task_runs_to_its_outcome(settings: Settings, tmp_path: Path) -> None:
-    topics = lanes_for_tests(settings)
-    with running_worker(settings, tmp_path / "worker.log") as worker:
+    topics = Topics(settings.kafka.topic_prefix)
+    with running_worker(settings, tmp_path / "worker.log", "test.echo") as worker:
         await worker.ready()
         (task_id,) = submit(settings, "test.echo", [{"n": 1}], labels={"tenant": "acme"})
         outcome = (await outcomes(settings, "test.echo", 1))[task_id]

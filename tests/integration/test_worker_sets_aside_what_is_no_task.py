@@ -8,9 +8,10 @@ import pytest
 
 from schemas.settings import Settings
 from schemas.task import Lane, Priority
+from schemas.topics import Topics
 from tests.support.kafka import Codec, Record, produce_raw, read_all
 from tests.support.waiting import eventually
-from tests.support.workers import lanes_for_tests, outcomes, running_worker, submit
+from tests.support.workers import outcomes, running_worker, submit
 
 NO_TASKS: list[bytes | None] = [
     os.urandom(300),
@@ -26,9 +27,9 @@ NO_TASKS: list[bytes | None] = [
 
 @pytest.mark.parametrize("codec", get_args(Codec))
 async def test_no_task_stops_nothing(codec: Codec, settings: Settings, tmp_path: Path) -> None:
-    topics = lanes_for_tests(settings)
+    topics = Topics(settings.kafka.topic_prefix)
     lane = topics.lane(Lane("test.echo", Priority.NORMAL))
-    with running_worker(settings, tmp_path / "worker.log") as worker:
+    with running_worker(settings, tmp_path / "worker.log", "test.echo") as worker:
         await worker.ready()
         produce_raw(settings.bootstrap_servers, lane, NO_TASKS, codec=codec)
         produce_raw(

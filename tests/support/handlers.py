@@ -10,7 +10,6 @@ from typing import Any
 from laneway import Context, RetryPolicy, task
 
 QUICK = RetryPolicy(max_attempts=3, first_delay=timedelta(milliseconds=50), jitter=False)
-TYPES = ("test.bounded", "test.echo", "test.failing", "test.flaky", "test.ledger", "test.process", "test.thread")
 
 
 @task("test.echo")

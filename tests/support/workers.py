@@ -21,17 +21,24 @@ from tests.support.kafka import Record, apply_topics, produce_raw, read_all
 from tests.support.source_tree import ROOT
 from tests.support.waiting import eventually
 
-BUILT_IN = ("chat", "data", "email", "file")
-
 
 class RunningWorker:
     """A worker process."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(self, settings: Settings, log: Path, types: tuple[str, ...]) -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "laneway.cli", "worker", "--import", "tests.support.handlers"],
+                [
+                    sys.executable,
+                    "-m",
+                    "laneway.cli",
+                    "worker",
+                    "--types",
+                    ",".join(types),
+                    "--import",
+                    "tests.support.handlers",
+                ],
                 cwd=ROOT,
                 env={**environment_for(settings), "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
@@ -56,21 +63,15 @@ class RunningWorker:
 
 
 @contextmanager
-def running_worker(settings: Settings, log: Path) -> Iterator[RunningWorker]:
-    """A worker for as long as the block runs."""
-    worker = RunningWorker(settings, log)
+def running_worker(settings: Settings, log: Path, *types: str) -> Iterator[RunningWorker]:
+    """A worker of ``types`` for as long as the block runs; their topics are made first."""
+    apply_topics(settings, types)
+    worker = RunningWorker(settings, log, types)
     try:
         yield worker
     finally:
         if worker.process.poll() is None:
             worker.stop()
-
-
-def lanes_for_tests(settings: Settings) -> Topics:
-    """Every topic that the worker of the tests asks for."""
-    from tests.support.handlers import TYPES
-
-    return apply_topics(settings, [*BUILT_IN, *TYPES])
 
 
 def submit(
