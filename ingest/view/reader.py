@@ -145,7 +145,9 @@ class ViewReader:
         """Records until the view has caught up with where the log ended at the start; ``None``: not known yet."""
         if self._caught_up:
             return 0
-        if self.target is None:
+        if self._connection is None:  # an empty log is caught up with at once, but without a file nobody can read it
+            self._notice_replacement()
+        if self.target is None or self._connection is None:
             return None
         left = self._behind(self.target)
         self._caught_up = left == 0
