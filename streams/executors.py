@@ -1,7 +1,7 @@
 """Where handlers run: on the loop, in a thread, in a process."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +25,13 @@ class Executors:
 
     def __init__(self, settings: Settings, imports: list[str]) -> None:
         self._threads = ThreadPoolExecutor(settings.worker.threads, thread_name_prefix="handler")
+        self._calls: set[Future[Any]] = set()
         self._processes = ProcessPool(settings, imports)
+
+    @property
+    def threads_busy(self) -> bool:
+        """Whether a handler still runs in a thread; the interpreter would wait for it before it ends."""
+        return any(call.running() for call in tuple(self._calls))
 
     async def run(self, task_type: TaskType, payload: bytes, context: Context, timeout: timedelta | None) -> Raw:
         """Run the handler once and return its result as JSON.
@@ -69,7 +75,10 @@ class Executors:
     async def _call(self, task_type: TaskType, arguments: tuple[Any, ...]) -> Any:
         if task_type.executor == "loop":
             return await task_type.handler(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, task_type.handler, *arguments)
+        call = self._threads.submit(task_type.handler, *arguments)
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return await asyncio.wrap_future(call)
 
     async def _in_process(
         self, task_type: TaskType, payload: bytes, context: Context, timeout: timedelta | None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -63,8 +64,15 @@ def run(
     except UnknownTypeError as error:
         raise ConfigurationError("--types", error.type_name, f"known types: {', '.join(error.known)}") from None
     lanes = [Lane(name, priority) for name in chosen.names for priority in priorities or list(Priority)]
+    worker = Worker(settings, chosen, lanes, list(imports))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Worker(settings, chosen, lanes, list(imports)).run())
+        code = runner.run(worker.run())
+    if worker.threads_busy:
+        # Python joins every thread before it ends, and a handler that was abandoned may never return.
+        log.warning("ends with handlers still in their threads; their tasks were timed out or handed back")
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 class Worker:
@@ -80,6 +88,11 @@ class Worker:
         self._timers = Timers(settings)
         self._stop: asyncio.Event
         self._apps: list[LaneApp] = []
+
+    @property
+    def threads_busy(self) -> bool:
+        """Whether handlers still run in threads."""
+        return self._executors.threads_busy
 
     async def run(self) -> int:
         """Work until a signal or a breakdown."""

@@ -53,6 +53,12 @@ def thread(payload: dict[str, Any], ctx: Context) -> None:
         time.sleep(0.01)
 
 
+@task("test.deaf", retry=RetryPolicy(max_attempts=1))
+def deaf(payload: dict[str, Any], ctx: Context) -> None:
+    """Work in a thread and listen to nobody."""
+    time.sleep(600)
+
+
 @task("test.process", retry=RetryPolicy(max_attempts=1), executor="process")
 def process(payload: dict[str, Any], ctx: Context) -> int:
     """``sleep`` for very long, ``exit`` at once, or say which process this is."""
