@@ -1,9 +1,9 @@
 """What a handler is given besides its payload."""
 
-import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 import structlog
 
@@ -41,9 +41,16 @@ class Context:
     settings: Settings
     files: FileStore
     """Where payloads' files are read and results' files written."""
-    logger: structlog.typing.FilteringBoundLogger
     report: Callable[[Progress], None] = field(repr=False, default=lambda _: None)
-    cancelling: threading.Event = field(repr=False, default_factory=threading.Event)
+    _cancelled: bool = field(init=False, repr=False, default=False)
+
+    @cached_property
+    def logger(self) -> structlog.typing.FilteringBoundLogger:
+        """Writes into the worker's log, each line with the task's id, type and attempt."""
+        bound: structlog.typing.FilteringBoundLogger = structlog.get_logger("handler").bind(
+            task_id=self.task_id, type=self.type, priority=str(self.priority), attempt=self.attempt
+        )
+        return bound
 
     @property
     def idempotency_key(self) -> str:
@@ -53,7 +60,11 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether the task was cancelled, or its attempt timed out: a long handler looks now and then, and returns."""
-        return self.cancelling.is_set()
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Have ``cancelled`` say so; the worker calls it, from any thread."""
+        self._cancelled = True
 
     def progress(self, percent: float, message: str | None = None) -> _Reported:
         """Tell how far the work is; shown in the status.

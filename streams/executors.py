@@ -1,9 +1,11 @@
-"""Where handlers run: on the loop, in a thread, in a process."""
+"""Where handlers run: on a loop of their type's own, in a thread, in a process; never on the worker's loop."""
 
 import asyncio
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Raw
 
@@ -12,80 +14,122 @@ from laneway.registry import TaskType
 from schemas import codec
 from schemas.errors import ResultError, TaskTimeoutError
 from schemas.settings import Settings
+from streams.attempt import Attempt
+from streams.handler_loop import HandlerLoop
+from streams.mailbox import Mailbox
 from streams.processes import Job, ProcessPool
 
-MAX_RESULT_BYTES = 512 * 1024
+MAX_RESULT_BYTES: Final = 512 * 1024
+CANCEL_GRACE: Final = 1.0
+"""Seconds that an ``async`` handler has to end after its time-out cancelled it; then it is left to itself."""
+
+Ended = Callable[[Any, Raw | BaseException], None]
+"""Gets an attempt's owner, and the result as JSON or what was raised."""
 
 
 class Executors:
-    """Runs one attempt of any kind of handler under its time-out.
+    """Runs attempts of every kind of handler under their time-outs. All methods belong to the worker's loop.
 
-    Blocking: the loop runs ``async`` handlers alone; everything else runs beside it.
+    Blocking: never; ``ended`` is called on the worker's loop, once for each attempt that was started.
+
+    What ends an attempt besides a result:
+
+    - ``PayloadError``: the payload is not what the handler takes.
+    - ``TaskTimeoutError``: it ran longer than its time-out. An ``async`` handler was cancelled, a process killed; a
+      thread cannot be: it was told by ``Context.cancelled`` and is left to itself.
+    - ``ResultError``: what it returned is not JSON, or too large.
+    - whatever the handler raised, ``CancelledError`` after ``cancel``.
     """
 
-    def __init__(self, settings: Settings, imports: list[str]) -> None:
+    def __init__(self, settings: Settings, imports: list[str], ended: Ended) -> None:
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._returns: Mailbox[tuple[Attempt[Any], Raw | BaseException]] = Mailbox(self._loop, self._return)
+        self._loops: dict[str, HandlerLoop] = {}
         self._threads = ThreadPoolExecutor(settings.worker.threads, thread_name_prefix="handler")
-        self._calls: set[Future[Any]] = set()
+        self._calls: set[Future[None]] = set()
         self._processes = ProcessPool(settings, imports)
+        self._closed_loops: list[HandlerLoop] = []
 
     @property
     def threads_busy(self) -> bool:
         """Whether a handler still runs in a thread; the interpreter would wait for it before it ends."""
-        return any(call.running() for call in tuple(self._calls))
+        return any(call.running() for call in tuple(self._calls)) or any(each.alive for each in self._closed_loops)
 
-    async def run(self, task_type: TaskType, payload: bytes, context: Context, timeout: timedelta | None) -> Raw:
-        """Run the handler once and return its result as JSON.
+    @property
+    def handler_loops(self) -> Iterable[HandlerLoop]:
+        """The loops that there are so far."""
+        return self._loops.values()
 
-        Raises:
-            PayloadError: the payload is not what the handler takes.
-            TaskTimeoutError: it ran longer than ``timeout``. An ``async`` handler was cancelled, a process killed; a
-                thread cannot be: it was told by ``Context.cancelled`` and is left to itself.
-            ResultError: what it returned is not JSON, or too large.
-            Exception: whatever the handler raised.
-        """
-        if task_type.executor == "process":
-            return await self._in_process(task_type, payload, context, timeout)
-        arguments = self._arguments(task_type, payload, context)
-        if timeout is None:
-            return encode_result(await self._call(task_type, arguments))
-        if task_type.executor == "loop":
-            bound = asyncio.timeout(timeout.total_seconds())
-            try:
-                async with bound:
-                    result = await self._call(task_type, arguments)
-            except TimeoutError as error:
-                if not bound.expired():  # the handler's own
-                    raise
-                raise _timed_out(timeout) from error
-        else:
-            call = asyncio.ensure_future(self._call(task_type, arguments))
-            finished, _ = await asyncio.wait({call}, timeout=timeout.total_seconds())
-            if not finished:
-                context.cancelling.set()
-                call.add_done_callback(_forget)
-                raise _timed_out(timeout)
-            result = call.result()
-        return encode_result(result)
+    def start(self, attempt: Attempt[Any]) -> None:
+        """Begin an attempt."""
+        match attempt.task_type.executor:
+            case "loop":
+                name = attempt.task_type.name
+                loop = self._loops.get(name)
+                if loop is None:
+                    loop = self._loops[name] = HandlerLoop(name, self._run)
+                loop.start(attempt)
+            case "thread":
+                call = self._threads.submit(self._call, attempt)
+                self._calls.add(call)
+                call.add_done_callback(self._calls.discard)
+            case "process":
+                attempt.task = self._loop.create_task(self._run_in_process(attempt))
+
+    def cancel(self, attempt: Attempt[Any]) -> None:
+        """Have an attempt end early, if it can be."""
+        attempt.context.cancel()
+        if attempt.task_type.executor == "loop":
+            self._loops[attempt.task_type.name].cancel(attempt)
+        elif attempt.task is not None:
+            attempt.task.cancel()
+
+    def look_after(self, attempts: Iterable[Attempt[Any]]) -> None:
+        """End those that are past their time-out; called many times a second."""
+        now = time.monotonic()
+        for attempt in tuple(attempts):
+            if attempt.timeout is None or attempt.began is None or attempt.task_type.executor == "process":
+                continue
+            late = now - attempt.began - attempt.timeout.total_seconds()
+            if late < 0 or attempt.over:
+                continue
+            if attempt.task_type.executor == "loop" and not attempt.timed_out:
+                attempt.timed_out = True
+                self.cancel(attempt)
+            elif attempt.task_type.executor == "thread" or late > CANCEL_GRACE:
+                attempt.context.cancel()
+                self._return((attempt, _timed_out(attempt.timeout)))
 
     async def close(self) -> None:
-        """Stop the processes, and take no more work; threads that still run are left to end."""
+        """Stop loops and processes, and take no more work; handlers that listen to nobody are left to end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._closed_loops = list(self._loops.values())
+        await asyncio.gather(*(asyncio.to_thread(loop.close) for loop in self._closed_loops))
         await self._processes.close()
 
-    async def _call(self, task_type: TaskType, arguments: tuple[Any, ...]) -> Any:
-        if task_type.executor == "loop":
-            return await task_type.handler(*arguments)
-        call = self._threads.submit(task_type.handler, *arguments)
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-        return await asyncio.wrap_future(call)
+    async def _run(self, attempt: Attempt[Any]) -> None:
+        """An attempt of an ``async`` handler, on its loop."""
+        try:
+            result: Raw | BaseException = encode_result(await attempt.task_type.handler(*_arguments(attempt)))
+        except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
+            result = _timed_out(attempt.timeout, error) if attempt.timed_out and attempt.timeout else error
+        self._returns.put((attempt, result))
 
-    async def _in_process(
-        self, task_type: TaskType, payload: bytes, context: Context, timeout: timedelta | None
-    ) -> Raw:
+    def _call(self, attempt: Attempt[Any]) -> None:
+        """An attempt of a ``def`` handler, in its thread."""
+        attempt.began = time.monotonic()
+        try:
+            result: Raw | BaseException = encode_result(attempt.task_type.handler(*_arguments(attempt)))
+        except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
+            result = error
+        self._returns.put((attempt, result))
+
+    async def _run_in_process(self, attempt: Attempt[Any]) -> None:
+        context, timeout = attempt.context, attempt.timeout
         job = Job(
-            type=task_type.name,
-            payload=payload,
+            type=attempt.task_type.name,
+            payload=attempt.payload,
             task_id=context.task_id,
             priority=context.priority,
             attempt=context.attempt,
@@ -94,15 +138,27 @@ class Executors:
             labels=context.labels,
             deadline=context.deadline,
         )
+        result: Raw | BaseException
         try:
-            return await self._processes.run(job, context.report, timeout)
+            result = await self._processes.run(job, context.report, timeout)
         except TimeoutError as error:
-            raise _timed_out(timeout or timedelta(0)) from error
+            result = _timed_out(timeout or timedelta(0), error)
+        except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
+            result = error
+        self._return((attempt, result))
 
-    @staticmethod
-    def _arguments(task_type: TaskType, payload: bytes, context: Context) -> tuple[Any, ...]:
-        value = task_type.validate(payload)
-        return (value, context) if task_type.takes_context else (value,)
+    def _return(self, end: tuple[Attempt[Any], Raw | BaseException]) -> None:
+        attempt, result = end
+        if attempt.over:
+            return
+        attempt.over = True
+        self._ended(attempt.owner, result)
+
+
+def _arguments(attempt: Attempt[Any]) -> tuple[Any, ...]:
+    task_type = attempt.task_type
+    value = task_type.validate(attempt.payload)
+    return (value, attempt.context) if task_type.takes_context else (value,)
 
 
 def call_handler(task_type: TaskType, payload: bytes, context: Context) -> bytes:
@@ -135,11 +191,7 @@ def encode_result(result: object) -> Raw:
     return Raw(data)
 
 
-def _timed_out(timeout: timedelta) -> TaskTimeoutError:
-    return TaskTimeoutError(f"the attempt ran longer than its time-out of {timeout.total_seconds():g} s")
-
-
-def _forget(call: "asyncio.Future[Any]") -> None:
-    """Take the exception of an abandoned thread, so that it is not reported as never retrieved."""
-    if not call.cancelled():
-        call.exception()
+def _timed_out(timeout: timedelta, cause: BaseException | None = None) -> TaskTimeoutError:
+    error = TaskTimeoutError(f"the attempt ran longer than its time-out of {timeout.total_seconds():g} s")
+    error.__cause__ = cause
+    return error

@@ -2,20 +2,25 @@
 
 Faust 0.15.3 commits past records that are still in flight (faust #606), forgets acknowledgements at a rebalance
 (#502) and books a failed commit as done (#316). So its acknowledgements are not used at all: the agent hands every
-event to the dispatcher without an ack, and ``LaneConsumer`` commits what the dispatcher's trackers allow.
+record to the dispatcher without an ack, and ``LaneConsumer`` commits what the dispatcher's trackers allow.
+
+Nearly all that a record costs in Faust is spent once for each event. So an event here is a batch: ``_Batches`` lets
+each partition's fetched records through as one, ``LaneConsumer`` wraps them as one message.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, Protocol
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol, cast
 
 import faust
 import structlog
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
-from faust.types.tuples import Message
+from faust.types.transports import SchedulingStrategyT
+from faust.types.tuples import ConsumerMessage, Message
 from mode.supervisors import CrashingSupervisor
 
 from schemas.settings import Settings
@@ -24,47 +29,160 @@ from schemas.topics import Topics
 
 log = structlog.get_logger(__name__)
 
+BATCH: Final = 300
+"""Most records of a partition that are handed over at once."""
+
+Record = ConsumerRecord[bytes, bytes]
+
 _FOREVER: Final = 10.0 * 365 * 86400
+_BUFFERED_BATCHES: Final = 4
+_FETCH_BYTES: Final = 256 * 1024
+"""Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
+_NOBODY: Final = ""
 
 
 class Partitions(Protocol):
     """What the dispatcher does for one lane; the other side of the app."""
 
-    async def admit(self, lane: Lane, message: Message) -> None:
-        """Take a record; returns when there is room for the next."""
+    async def admit(self, lane: Lane, records: list[Record]) -> None:
+        """Take records of one partition, in order; returns when there is room for the next."""
 
     def assigned(self, lane: Lane, partitions: set[int]) -> None:
         """The lane's consumer now has these partitions, and no others."""
 
+    async def release(self, lane: Lane, partitions: set[int]) -> None:
+        """Bring what these partitions are about to lose into a state that their next owner can go on from."""
+
     def revoked(self, lane: Lane, partitions: set[int]) -> None:
         """The lane's consumer has lost these partitions."""
+
+    def membership_lost(self, lane: Lane) -> None:
+        """The group had taken the lane's consumer for dead: others may have started what still runs here."""
 
     def committable(self, lane: Lane) -> Mapping[int, tuple[int, str]]:
         """For each assigned partition with something delivered: the offset to commit, and the commit's metadata."""
 
 
+class _Batches(SchedulingStrategyT):
+    """Each partition's records as one."""
+
+    @classmethod
+    def map_from_records(cls, records: Mapping[TP, list[Any]]) -> Any:
+        """Not used: there is nothing to interleave."""
+        return records
+
+    def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
+        """Pairs of partition and the list of its records."""
+        return iter(records.items())
+
+    def records_iterator(self, index: Any) -> Iterator[tuple[TP, Any]]:
+        """The same."""
+        return iter(index.items())
+
+
+class _LaneTopic(faust.Topic):
+    """A topic whose events carry batches: the values are decoded by whoever knows what to do with bad ones."""
+
+    def _compile_decode(self) -> None:
+        """Leave ``decode`` as below: Faust would put its own in place."""
+
+    async def decode(self, message: Message, *, propagate: bool = False) -> EventT[Any]:
+        """The batch as it is."""
+        return self._create_event(message.key, message.value, {}, message=message)
+
+
+class _LaneThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, which also notes when the group last heard of it."""
+
+    last_heartbeat: float = 0.0
+
+    async def on_start(self) -> None:
+        """Start, and listen to the heartbeats."""
+        await super().on_start()
+        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001  (aiokafka tells nobody when it was heard)
+        beat = coordinator._do_heartbeat  # noqa: SLF001
+
+        async def noted() -> bool:
+            heard = bool(await beat())
+            if heard:
+                self.last_heartbeat = time.monotonic()
+            return heard
+
+        coordinator._do_heartbeat = noted  # noqa: SLF001
+
+    @property
+    def member_id(self) -> str:
+        """How the group calls this consumer; empty when it knows none of the name."""
+        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001
+        return str(coordinator.member_id)
+
+
 class LaneConsumer(driver.Consumer):
-    """Faust's consumer with our commits."""
+    """Faust's consumer with our batches and commits."""
 
     app: "LaneApp"
+    _thread: _LaneThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._last_commit: dict[TP, tuple[int, str]] = {}
+        self._member_id = _NOBODY
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _LaneThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _to_message(self, tp: TP, record: list[Record]) -> ConsumerMessage:
+        last = record[-1]
+        return ConsumerMessage(
+            last.topic,
+            last.partition,
+            last.offset,
+            last.timestamp / 1000,
+            last.timestamp_type,
+            [],
+            None,
+            record,  # type: ignore[arg-type]  # bytes to Faust; only our own topic and agent see it
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
 
     def track_message(self, message: Message) -> None:
         """Nothing: the dispatcher tracks."""
 
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: the trackers know of no gaps, and Faust would keep a list of each batch's inside."""
+
+    @property
+    def lease_holds(self) -> bool:
+        """Whether the group certainly takes us for alive, so that nobody else can have our partitions."""
+        thread = self._thread
+        return (
+            time.monotonic() - thread.last_heartbeat < self.app.session_timeout and thread.member_id == self._member_id
+        )
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit what is done while the partitions are still ours, then let go of them."""
-        await self.commit()
+        """Hand over and commit what is done while the partitions are still ours, then let go of them."""
+        numbers = {tp.partition for tp in revoked}
+        if self.lease_holds:
+            await self.app.partitions.release(self.app.lane, numbers)
+            await self.commit()
         for tp in revoked:
             self._last_commit.pop(tp, None)
-        self.app.partitions.revoked(self.app.lane, {tp.partition for tp in revoked})
+        self.app.partitions.revoked(self.app.lane, numbers)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Make trackers before the first record can come."""
+        member_id = self._thread.member_id
+        if member_id != self._member_id:
+            if self._member_id != _NOBODY:
+                log.warning("the group had given this worker up", lane=str(self.app.lane))
+                self.app.partitions.membership_lost(self.app.lane)
+            self._member_id = member_id
+        self._thread.last_heartbeat = time.monotonic()
         self.app.partitions.assigned(self.app.lane, {tp.partition for tp in assigned})
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -87,6 +205,18 @@ class LaneConsumer(driver.Consumer):
             return False
         self._last_commit.update(new)
         return True
+
+    async def committed_before(self, numbers: Iterable[int]) -> dict[int, OffsetAndMetadata]:
+        """What was last committed of these partitions, by whomever; nothing for one that nobody committed.
+
+        Asked by aiokafka: librdkafka's admin client dies of an answer that names another coordinator, as there is after
+        a broker's fail-over.
+        """
+        asked = [TopicPartition(self.app.lane_topic, number) for number in numbers]
+        coordinator: Any = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
+        answer = asyncio.run_coroutine_threadsafe(coordinator.fetch_committed_offsets(asked), self._thread.thread_loop)
+        found = await asyncio.wrap_future(answer)
+        return {partition.partition: commit for partition, commit in found.items()}
 
     async def _commit_in_thread(self, commits: Mapping[TP, tuple[int, str]]) -> bool:
         """Runs on the loop of the consumer's thread."""
@@ -114,14 +244,15 @@ class _LaneTransport(driver.Transport):
 class LaneApp(faust.App):
     """The Faust app of one lane."""
 
-    def __init__(
-        self, lane: Lane, settings: Settings, partitions: Partitions, *, prefetch: int, client_id: str
-    ) -> None:
+    consumer: LaneConsumer
+
+    def __init__(self, lane: Lane, settings: Settings, partitions: Partitions, *, client_id: str) -> None:
         topics = Topics(settings.kafka.topic_prefix)
         self.lane = lane
         self.lane_topic = topics.lane(lane)
         self.partitions = partitions
         worker = settings.worker
+        self.session_timeout = worker.session_timeout
         super().__init__(
             topics.group(lane),
             broker=[f"aiokafka://{address.strip()}" for address in settings.bootstrap_servers.split(",")],
@@ -132,12 +263,13 @@ class LaneApp(faust.App):
             broker_rebalance_timeout=max(10.0, worker.session_timeout),
             broker_commit_interval=worker.commit_interval,
             broker_commit_every=2**62,  # by interval alone
-            broker_max_poll_records=500,
+            broker_max_poll_records=BATCH,
             # The loop runs no user code, so a long poll interval only means a loop that stands still.
             broker_max_poll_interval=60.0,
             consumer_auto_offset_reset="earliest",
-            stream_buffer_maxsize=prefetch,
-            # True makes one long task stall every rebalance; what runs is recognised by its id when it is redelivered.
+            consumer_max_fetch_size=_FETCH_BYTES,
+            stream_buffer_maxsize=_BUFFERED_BATCHES,
+            # True makes one long task stall every rebalance; what runs is claimed in its status and left alone.
             stream_wait_empty=False,
             stream_processing_timeout=_FOREVER,  # its detector cries wolf (faust #503); the supervisor watches lag
             broker_commit_livelock_soft_timeout=_FOREVER,
@@ -151,6 +283,8 @@ class LaneApp(faust.App):
             web_enabled=False,
             autodiscover=False,
             worker_redirect_stdouts=False,
+            ConsumerScheduler=_Batches,
+            Topic=_LaneTopic,
         )
         topic = self.topic(self.lane_topic, key_type=bytes, value_type=bytes, value_serializer="raw", internal=False)
         self.agent(topic, name=f"{lane}", concurrency=1)(self._feed)
@@ -158,15 +292,20 @@ class LaneApp(faust.App):
     def _new_transport(self) -> driver.Transport:
         return _LaneTransport(self.conf.broker_consumer, self)
 
+    @property
+    def lease_holds(self) -> bool:
+        """Whether the group certainly takes this lane's consumer for alive."""
+        return self.consumer.lease_holds
+
     async def _feed(self, stream: StreamT[bytes]) -> None:
-        """The agent: every event of the lane, in order, to the dispatcher, which waits when it is full."""
+        """The agent: every batch of the lane, in order, to the dispatcher, which waits when it is full."""
         events: AsyncIterator[EventT[Any]] = stream.noack().events()  # type: ignore[attr-defined]  # not in its interface
         admit, lane = self.partitions.admit, self.lane
         async for event in events:
             message = event.message
-            # A record fetched before a rebalance comes again from the committed offset; this copy is stale.
+            # Records fetched before a rebalance come again from the committed offset; these copies are stale.
             if message.generation_id == self.consumer_generation_id:
-                await admit(lane, message)
+                await admit(lane, cast("list[Record]", message.value))
 
 
 async def start_apps(apps: list[LaneApp]) -> None:

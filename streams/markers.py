@@ -5,14 +5,15 @@ part of ``status``, from where the last commit says, and knows which redelivered
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import structlog
+from aiokafka.structs import OffsetAndMetadata
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaException,
     TopicPartition,
 )
@@ -29,31 +30,36 @@ from schemas.topics import Topics
 log = structlog.get_logger(__name__)
 
 _TIMEOUT: Final = 10.0
-# librdkafka copies a commit's metadata without its end, and the binding reads on until it meets a NUL: so we write one.
 _METADATA: Final = re.compile(r"status@(\d+);")
 
 
 def commit_metadata(marker: int | None) -> str:
     """What a commit says beside its offset: where in ``status`` a successor starts to read."""
-    return "" if marker is None else f"status@{marker};\0"
+    return "" if marker is None else f"status@{marker};"
 
 
-def read_commit_metadata(commit: TopicPartition | None) -> int | None:
+def read_commit_metadata(commit: OffsetAndMetadata | None) -> int | None:
     """Where to start, as ``commit_metadata`` said; ``None`` for a commit of somebody else."""
-    try:
-        found = _METADATA.match((commit.metadata if commit is not None else None) or "")
-    except UnicodeDecodeError:
-        return None
+    found = _METADATA.fullmatch(commit.metadata or "") if commit is not None else None
     return int(found[1]) if found else None
+
+
+def client_suffix(lane: Lane) -> str:
+    """What follows a worker's name in the client id of its consumer of a lane."""
+    return f"-{lane}"
 
 
 class Takeover(NamedTuple):
     """What the new owner of a partition has to know."""
 
     moved_on: dict[str, Status]
-    """By task id, the furthest status that says a run is over (final, or waiting for the next run)."""
+    """By task id, the furthest status that says a run is over (final, or waiting for the next run), or under way."""
     redelivered_until: int
     """End of the lane's partition at the time: records beyond it were nobody's before."""
+    read_until: int = 0
+    """How far the partition of ``status`` was read."""
+    alive: frozenset[str] = frozenset()
+    """The workers in the lane's group."""
 
 
 class MarkerReader:
@@ -76,33 +82,40 @@ class MarkerReader:
             }
         )
 
-    def take_over(self, lane: Lane, partitions: set[int]) -> dict[int, Takeover]:
-        """What former owners of these partitions had finished beyond their last commit.
+    def take_over(self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None]) -> dict[int, Takeover]:
+        """What former owners of these partitions had told beyond their last commits.
 
         Raises:
             BrokerUnavailableError: the broker cannot tell now.
         """
         try:
-            return self._take_over(lane, partitions)
-        except KafkaException as error:
-            raise BrokerUnavailableError(f"no done-markers for {lane}: {error.args[0].str()}") from error
+            return self._take_over(lane, commits)
+        except (KafkaException, TimeoutError) as error:
+            raise BrokerUnavailableError(f"no done-markers for {lane}: {error}") from error
+
+    def follow(self, lane: Lane, positions: Mapping[int, int]) -> dict[int, Takeover]:
+        """What was told since, from these positions of ``status`` on, and who is in the lane's group now.
+
+        Raises:
+            BrokerUnavailableError: the broker cannot tell now.
+        """
+        try:
+            # Who is alive first: whoever has gone meanwhile had told all that it ever will before the read.
+            alive = self._alive(lane)
+            return {number: self._read(number, start)._replace(alive=alive) for number, start in positions.items()}
+        except (KafkaException, TimeoutError) as error:
+            raise BrokerUnavailableError(f"no news of tasks that run elsewhere, {lane}: {error}") from error
 
     def close(self) -> None:
         """Release the client."""
         self._consumer.close()
 
-    def _take_over(self, lane: Lane, partitions: set[int]) -> dict[int, Takeover]:
+    def _take_over(self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None]) -> dict[int, Takeover]:
         topic = self._topics.lane(lane)
-        asked = [TopicPartition(topic, number) for number in sorted(partitions)]
-        future = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(self._topics.group(lane), asked)], request_timeout=_TIMEOUT
-        )
-        answer = next(iter(future.values())).result(_TIMEOUT)
-        commits = {found.partition: found for found in answer.topic_partitions}
         taken: dict[int, Takeover] = {}
-        for number in partitions:
+        alive: frozenset[str] | None = None
+        for number, commit in commits.items():
             low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
-            commit = commits.get(number)
             committed = commit.offset if commit is not None and commit.offset >= 0 else low
             if max(low, committed) >= high:
                 taken[number] = Takeover({}, high)
@@ -110,15 +123,25 @@ class MarkerReader:
             start = read_commit_metadata(commit)
             if start is None:
                 start = self._start(topic, number, max(low, committed))
-            taken[number] = Takeover(self._read(number, start), high)
+            found = self._read(number, start)
+            if any(status.state is State.RUNNING for status in found.moved_on.values()):
+                alive = self._alive(lane) if alive is None else alive
+            taken[number] = found._replace(redelivered_until=high, alive=alive or frozenset())
             log.info(
                 "took over a partition with open records",
                 position=f"{topic}-{number}@{committed}",
                 records=high - committed,
                 markers_from=start,
-                over_already=len(taken[number].moved_on),
+                told_already=len(found.moved_on),
             )
         return taken
+
+    def _alive(self, lane: Lane) -> frozenset[str]:
+        """The workers in the group of a lane, by the names that they put into ``status``."""
+        group = self._topics.group(lane)
+        described = self._admin.describe_consumer_groups([group], request_timeout=_TIMEOUT)[group].result(_TIMEOUT)
+        suffix = client_suffix(lane)
+        return frozenset(member.client_id.removesuffix(suffix) for member in described.members)
 
     def _start(self, topic: str, number: int, committed: int) -> int:
         """First offset of ``status`` that can tell of a record at or beyond ``committed``, without a commit of ours.
@@ -133,12 +156,12 @@ class MarkerReader:
         found = self._consumer.offsets_for_times([asked], timeout=_TIMEOUT)[0].offset
         return found if found >= 0 or found == OFFSET_END else OFFSET_BEGINNING
 
-    def _read(self, number: int, start: int) -> dict[str, Status]:
+    def _read(self, number: int, start: int) -> Takeover:
         tp = TopicPartition(self._topics.status, number, start)
         low, high = self._consumer.get_watermark_offsets(TopicPartition(tp.topic, number), timeout=_TIMEOUT)
         moved_on: dict[str, Status] = {}
         if start == OFFSET_END or high <= max(start, low):
-            return moved_on
+            return Takeover(moved_on, 0, high)
         self._consumer.assign([tp])
         position = max(start, low)
         while position < high:
@@ -154,7 +177,7 @@ class MarkerReader:
                     raise KafkaException(record.error())
                 position = (record.offset() or 0) + 1
                 self._note(record.value(), moved_on)
-        return moved_on
+        return Takeover(moved_on, 0, position)
 
     @staticmethod
     def _note(value: bytes | None, moved_on: dict[str, Status]) -> None:
@@ -165,5 +188,5 @@ class MarkerReader:
         except UndecodableRecordError as error:
             log.warning("unreadable status skipped", said=str(error))
             return
-        if RANK[status.state] >= RANK[State.RETRYING] and supersedes(status, moved_on.get(status.id)):
+        if RANK[status.state] >= RANK[State.RUNNING] and supersedes(status, moved_on.get(status.id)):
             moved_on[status.id] = status

@@ -172,7 +172,6 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
                 deadline=job.deadline,
                 settings=settings,
                 files=files,
-                logger=structlog.get_logger("handler").bind(task_id=job.task_id, type=job.type, attempt=job.attempt),
                 report=lambda progress: pipe.send(("progress", progress)),
             )
             try:

@@ -6,16 +6,14 @@ import msgspec
 
 from laneway.kafka.producer import OutgoingRecord
 from schemas import codec
-from schemas.headers import MAX_ERRORS, Delivery, Headers, cloud_event, delivery_headers, task_event_id, timestamp
+from schemas.headers import MAX_ERRORS, Headers, cloud_event, delivery_headers, task_event_id, timestamp
 from schemas.outcome import Event, Outcome
 from schemas.retry import Retry
 from schemas.status import ErrorInfo, State, Status
 from schemas.topics import Topics, rung_for
 from streams.deadletters import dead_letter_headers
-from streams.work import Source, Work
+from streams.work import Source, Work, next_delivery
 
-STATUS = 0
-"""Index of the status among the records of a step."""
 TOLD = 2
 """Status and event lead a step; what others act on follows."""
 
@@ -59,16 +57,16 @@ class Publisher:
 
     def retrying(
         self, work: Work, retry: Retry, due: datetime, *, traceback: str | None = None
-    ) -> list[OutgoingRecord]:
-        """The task waits for another run."""
+    ) -> tuple[Status, list[OutgoingRecord]]:
+        """The task waits for another run; its status, and the records that say so and carry the task there."""
         now = datetime.now(UTC)
         error = self._placed(work, retry.error, now) or retry.error
         status = self._status(
             work, State.RETRYING, updated_at=now, not_before=due, error=error, failed=retry.spends_attempt
         )
-        return [
+        return status, [
             *self._step(work, status, error=error, traceback=traceback),
-            self._next_run(work, status, spends_attempt=retry.spends_attempt),
+            self._next_run(work, status),
         ]
 
     def repaired(self, work: Work, status: Status) -> list[OutgoingRecord]:
@@ -77,7 +75,7 @@ class Publisher:
         Readers drop what they had already: an outcome by (id, generation), a next run by its key.
         """
         if status.state is State.RETRYING:
-            return [self._next_run(work, status, spends_attempt=status.error in status.errors)]
+            return [self._next_run(work, status)]
         records = [self._outcome(work, status)]
         if status.state is State.DEAD_LETTERED and status.error is not None:
             records.append(self._dead_letter(work, status, "repaired", status.error))
@@ -86,9 +84,9 @@ class Publisher:
     def set_aside(self, source: Source, error: ErrorInfo, reason: str) -> list[OutgoingRecord]:
         """A record that is no task: its bytes, and why, to the dead letters of its lane."""
         now = datetime.now(UTC)
-        message = source.message
+        record = source.record
         headers = dead_letter_headers(
-            source.headers,
+            source.record.headers,
             reason=reason,
             error=error,
             errors=(),
@@ -98,7 +96,7 @@ class Publisher:
             at=now,
         )
         topic = self._topics.dead_letters(source.partition.lane.type)
-        return [OutgoingRecord(topic, message.partition, message.key, message.value, headers)]
+        return [OutgoingRecord(topic, record.partition, record.key, record.value, headers)]
 
     def _placed(self, work: Work, error: ErrorInfo | None, at: datetime) -> ErrorInfo | None:
         return msgspec.structs.replace(error, attempt=work.delivery.attempt, at=at) if error else None
@@ -189,26 +187,21 @@ class Publisher:
         topic = self._topics.results(work.source.partition.lane.type)
         return self._record(topic, work, codec.encode(outcome), self._headers("outcome", work, status))
 
-    def _next_run(self, work: Work, status: Status, *, spends_attempt: bool) -> OutgoingRecord:
+    def _next_run(self, work: Work, status: Status) -> OutgoingRecord:
         """The task's own bytes, with headers that ask for the next run, into the ladder or straight into its lane."""
-        delivery = Delivery(
-            attempt=status.attempt + (1 if spends_attempt else 0),
-            deferrals=status.deferrals + (0 if spends_attempt else 1),
-            not_before=status.not_before,
-            errors=status.errors,
-        )
+        delivery = next_delivery(status)
         due = status.not_before or status.updated_at
         rung = rung_for(due - datetime.now(UTC))
-        topic = self._topics.retry(rung) if rung else work.source.message.topic
-        message = work.source.message
+        topic = self._topics.retry(rung) if rung else work.source.record.topic
+        record = work.source.record
         headers = self._headers("task", work, status) + delivery_headers(delivery)
         key = work.task.id if rung else work.task.partition_key
-        return OutgoingRecord(topic, message.partition, key.encode(), message.value, headers)
+        return OutgoingRecord(topic, record.partition, key.encode(), record.value, headers)
 
     def _dead_letter(self, work: Work, status: Status, reason: str, error: ErrorInfo) -> OutgoingRecord:
-        message = work.source.message
+        record = work.source.record
         headers = dead_letter_headers(
-            work.source.headers,
+            work.source.record.headers,
             reason=reason,
             error=error,
             errors=status.errors,
@@ -218,7 +211,7 @@ class Publisher:
             at=status.updated_at,
         )
         topic = self._topics.dead_letters(work.source.partition.lane.type)
-        return OutgoingRecord(topic, message.partition, work.task.id.encode(), message.value, headers)
+        return OutgoingRecord(topic, record.partition, work.task.id.encode(), record.value, headers)
 
     def _headers(self, kind: str, work: Work, status: Status) -> Headers:
         event_id = task_event_id(work.task, status.attempt, status.deferrals, status.state)
@@ -226,4 +219,4 @@ class Publisher:
 
     @staticmethod
     def _record(topic: str, work: Work, value: bytes, headers: Headers) -> OutgoingRecord:
-        return OutgoingRecord(topic, work.source.message.partition, work.task.id.encode(), value, headers)
+        return OutgoingRecord(topic, work.source.record.partition, work.task.id.encode(), value, headers)

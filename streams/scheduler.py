@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Generic, TypeVar
 
@@ -14,19 +13,25 @@ WEIGHTS: Final[Mapping[Priority, int]] = {Priority.HIGH: 8, Priority.NORMAL: 4, 
 AGE_BOUND: Final = timedelta(seconds=10)
 
 
-@dataclass
 class _Lane(Generic[Item]):
-    weight: int
-    waiting: deque[tuple[float, Item]] = field(default_factory=deque)
-    deficit: int = 0
+    __slots__ = ("deficit", "head_since", "waiting", "weight")
+
+    def __init__(self, weight: int) -> None:
+        self.weight = weight
+        self.deficit = weight
+        self.waiting: deque[Item] = deque()
+        self.head_since = 0.0
+        """When the present head became the head."""
 
 
 class SlotScheduler(Generic[Item]):
     """Weighted deficit round robin over the lanes of one type, with ageing and a slot kept free for ``high``.
 
-    Ordering: within a lane first come, first served. Between lanes that all have work, slots go out as 8 to 4 to 2.
-        A lane without work lends its share. A lane whose head has waited past ``age_bound`` comes first, whatever its
-        weight, the longest waiting before the others.
+    Ordering: within a lane first come, first served. Between lanes that all have work, slots go out as 8 to 4 to 2, and
+        whoever waits is passed over by at most 12 others of its round. A lane without work lends its share, and finds
+        what is left of it when work comes: `high` that arrives among a flood of `low` is next. A lane whose head has
+        been the head for longer than ``age_bound`` comes first, whatever its weight, the longest waiting before the
+        others. (The time that a task waits behind others of its lane does not count: in a long queue all are old.)
     """
 
     def __init__(
@@ -40,8 +45,12 @@ class SlotScheduler(Generic[Item]):
         self.slots = slots
         self._clock = clock
         self._age_bound = age_bound.total_seconds()
-        self._lanes: dict[Priority, _Lane[Item]] = {priority: _Lane(weights[priority]) for priority in Priority}
-        self._running: dict[Priority, int] = dict.fromkeys(Priority, 0)
+        self._high: _Lane[Item] = _Lane(weights[Priority.HIGH])
+        self._lanes: dict[Priority, _Lane[Item]] = {
+            priority: self._high if priority is Priority.HIGH else _Lane(weights[priority]) for priority in Priority
+        }
+        self._in_order = tuple(self._lanes.values())
+        self._high_running = 0
         self.running = 0
 
     def waiting(self, priority: Priority) -> int:
@@ -52,44 +61,50 @@ class SlotScheduler(Generic[Item]):
         """Let ``item`` wait for a slot."""
         lane = self._lanes[priority]
         if not lane.waiting:
-            lane.deficit = lane.weight
-        lane.waiting.append((self._clock(), item))
+            lane.head_since = self._clock()
+        lane.waiting.append(item)
 
     def discard(self, priority: Priority, unwanted: Callable[[Item], bool]) -> None:
         """Forget those that wait and are ``unwanted``: their partition went to another worker."""
         lane = self._lanes[priority]
-        lane.waiting = deque(entry for entry in lane.waiting if not unwanted(entry[1]))
+        lane.waiting = deque(item for item in lane.waiting if not unwanted(item))
 
     def take(self) -> Item | None:
         """Give a free slot to the one whose turn it is; ``None`` when no slot or nobody is there."""
         if self.running >= self.slots:
             return None
         # The last free slot is for `high` alone, so that a burst of it never waits for a slot to turn over.
-        kept = self.slots > 1 and self.running - self._running[Priority.HIGH] >= self.slots - 1
-        ready = [
-            (priority, lane)
-            for priority, lane in self._lanes.items()
-            if lane.waiting and not (kept and priority is not Priority.HIGH)
-        ]
+        if self.slots > 1 and self.running - self._high_running >= self.slots - 1:
+            return self._start(self._high) if self._high.waiting else None
+        ready = [lane for lane in self._in_order if lane.waiting]
         if not ready:
             return None
-        oldest = min(ready, key=lambda pair: pair[1].waiting[0][0])
-        if self._clock() - oldest[1].waiting[0][0] > self._age_bound:
-            return self._start(*oldest)
-        for priority, lane in ready:
+        if len(ready) > 1:
+            oldest = min(ready, key=_head_since)
+            if self._clock() - oldest.head_since > self._age_bound:
+                return self._start(oldest)
+        for lane in ready:
             if lane.deficit > 0:
-                return self._start(priority, lane)
-        for _, lane in ready:
+                return self._start(lane)
+        # Every lane's share is renewed, not only those of the ready: who has no work now finds it when some comes.
+        for lane in self._in_order:
             lane.deficit = lane.weight
-        return self._start(*ready[0])
+        return self._start(ready[0])
 
     def release(self, priority: Priority) -> None:
         """A slot is free again."""
-        self._running[priority] -= 1
+        if priority is Priority.HIGH:
+            self._high_running -= 1
         self.running -= 1
 
-    def _start(self, priority: Priority, lane: _Lane[Item]) -> Item:
+    def _start(self, lane: _Lane[Item]) -> Item:
         lane.deficit -= 1
-        self._running[priority] += 1
+        if lane is self._high:
+            self._high_running += 1
         self.running += 1
-        return lane.waiting.popleft()[1]
+        lane.head_since = self._clock()
+        return lane.waiting.popleft()
+
+
+def _head_since(lane: _Lane[Item]) -> float:
+    return lane.head_since

@@ -1,7 +1,6 @@
 """What may be committed of one partition: nothing beyond the first record whose outcome is not durable yet."""
 
 from collections import deque
-from dataclasses import dataclass
 
 
 class OffsetTracker:
@@ -15,7 +14,6 @@ class OffsetTracker:
         self._open: deque[_Entry] = deque()
         self._index: dict[int, _Entry] = {}
         self._next: int | None = None
-        self._marker: int | None = None
 
     def __len__(self) -> int:
         """How many records lie between what may be committed and the newest one delivered."""
@@ -35,6 +33,10 @@ class OffsetTracker:
         self._next = offset + 1
         return True
 
+    def note(self, offset: int, marker: int) -> None:
+        """The record is not done, but ``status`` tells something of it at ``marker`` that a successor must know."""
+        self._index[offset].marker = marker
+
     def done(self, offset: int, marker: int | None = None) -> None:
         """The record's outcome is durable.
 
@@ -44,7 +46,8 @@ class OffsetTracker:
         """
         entry = self._index[offset]
         entry.done = True
-        entry.marker = marker
+        if marker is not None and entry.marker is None:
+            entry.marker = marker
         while self._open and self._open[0].done:
             del self._index[self._open.popleft().offset]
 
@@ -54,20 +57,22 @@ class OffsetTracker:
         return self._open[0].offset if self._open else self._next
 
     def first_marker(self, newest: int | None) -> int | None:
-        """Where a successor starts to read ``status`` to find every outcome that lies beyond ``committable``.
+        """Where a successor starts to read ``status`` to find all that it must know beyond ``committable``.
 
         Args:
             newest: the newest outcome that this process knows to be durable in that partition of ``status``; what it
                 publishes from now on lies beyond.
         """
-        markers = [entry.marker for entry in self._open if entry.done and entry.marker is not None]
+        markers = [entry.marker for entry in self._open if entry.marker is not None]
         if newest is not None:
             markers.append(newest)
         return min(markers, default=None)
 
 
-@dataclass(slots=True)
 class _Entry:
-    offset: int
-    done: bool = False
-    marker: int | None = None
+    __slots__ = ("done", "marker", "offset")
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self.done = False
+        self.marker: int | None = None

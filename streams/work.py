@@ -1,17 +1,18 @@
 """One record of a lane, from its delivery until its outcome is durable."""
 
-from collections.abc import Mapping
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from faust.types.tuples import Message
+from aiokafka.structs import ConsumerRecord
 
 from laneway.registry import TaskType
 from schemas.headers import TRACEPARENT, Delivery, header
 from schemas.status import Progress, Status
 from schemas.task import Lane, Task
 from schemas.topics import position
+from streams.attempt import Attempt
 from streams.tracker import OffsetTracker
 
 RunKey = tuple[str, int, int, int]
@@ -26,13 +27,25 @@ class Partition:
     number: int
     tracker: OffsetTracker = field(default_factory=OffsetTracker)
     revoked: bool = False
+    releasing: bool = False
+    """It is about to be revoked: nothing of it starts any more."""
     paused: bool = False
     held: "list[Source] | None" = field(default_factory=list)
     """Records that wait until ``moved_on`` is known; ``None`` from then on."""
     moved_on: dict[str, Status] = field(default_factory=dict)
-    """What a former owner had made durable, though its commit did not reach it: by task id, the furthest status."""
+    """What former owners had told, though their commit did not reach it: by task id, the furthest status."""
+    alive: frozenset[str] = frozenset()
+    """Workers that the lane's group took for alive when ``moved_on`` was read."""
     redelivered_until: int = 0
     """Records at and beyond this offset were appended after the assignment: nobody had them before."""
+    read_until: int = 0
+    """How far ``status`` was read."""
+    parked: "dict[str, Work]" = field(default_factory=dict)
+    """Tasks that run on another worker, which holds its lease: by task id."""
+    keys: "dict[str, deque[Work]]" = field(default_factory=dict)
+    """For each ordering key that is taken: the tasks that wait for their turn."""
+    queued_by_key: int = 0
+    """How many wait in ``keys``."""
 
 
 @dataclass(eq=False, slots=True)
@@ -40,23 +53,17 @@ class Source:
     """A delivered record and where it came from."""
 
     partition: Partition
-    message: Message
-
-    @property
-    def headers(self) -> list[tuple[str, bytes]]:
-        """Headers of the record, in order."""
-        headers = self.message.headers or []
-        return list(headers.items()) if isinstance(headers, Mapping) else headers
+    record: ConsumerRecord[bytes, bytes]
 
     @property
     def position(self) -> str:
         """As ``topic-partition@offset``."""
-        return position(self.message.topic, self.message.partition, self.message.offset)
+        return position(self.record.topic, self.record.partition, self.record.offset)
 
     @property
     def appended_at(self) -> datetime:
         """Broker time of the record."""
-        return datetime.fromtimestamp(self.message.timestamp, UTC)
+        return datetime.fromtimestamp(self.record.timestamp / 1000, UTC)
 
 
 @dataclass(eq=False, slots=True)
@@ -65,8 +72,7 @@ class Work:
 
     source: Source
     task: Task
-    task_type: TaskType | None
-    """``None``: no handler of this worker knows the type."""
+    task_type: TaskType
     delivery: Delivery
     started_at: datetime | None = None
     told_running: bool = False
@@ -74,10 +80,16 @@ class Work:
     untold_progress: bool = False
     published: bool = False
     """Its outcome was sent; it only waits for the acknowledgement."""
-    twins: list[Source] = field(default_factory=list)
+    fenced: bool = False
+    """The group had given this worker up while it ran: another one may have started it, so its outcome is dropped."""
+    again: Delivery | None = None
+    """The run that follows in place: a task with an ordering key keeps its record, and its turn, while it waits."""
+    twins: "list[Work]" = field(default_factory=list)
     """Further records that ask for this very run: done when it is."""
-    handle: Any = None
-    """The timer while it is not due, or the asyncio task while it runs."""
+    attempt: "Attempt[Work] | None" = None
+    """While it runs."""
+    timer: Any = None
+    """While it is not due."""
 
     @property
     def key(self) -> RunKey:
@@ -87,9 +99,7 @@ class Work:
     @property
     def max_attempts(self) -> int:
         """The task's own bound, else its type's."""
-        if self.task.max_attempts is not None:
-            return self.task.max_attempts
-        return self.task_type.retry.max_attempts if self.task_type else 1
+        return self.task.max_attempts or self.task_type.retry.max_attempts
 
     @property
     def created_at(self) -> datetime:
@@ -97,6 +107,26 @@ class Work:
         return self.task.created_at or self.source.appended_at
 
     @property
+    def due(self) -> datetime | None:
+        """Not before this time."""
+        return self.delivery.not_before or self.task.run_at
+
+    @property
     def traceparent(self) -> bytes | None:
         """Trace context of the request that submitted it."""
-        return header(self.source.headers, TRACEPARENT)
+        return header(self.source.record.headers, TRACEPARENT)
+
+
+def next_delivery(status: Status) -> Delivery:
+    """What a status says of the run that follows, or that is under way."""
+    if status.state.final:
+        raise ValueError(f"nothing follows {status.state}")
+    if status.not_before is None:  # it runs
+        return Delivery(max(1, status.attempt), status.deferrals, None, status.errors)
+    spent = status.error in status.errors
+    return Delivery(
+        attempt=status.attempt + (1 if spent else 0),
+        deferrals=status.deferrals + (0 if spent else 1),
+        not_before=status.not_before,
+        errors=status.errors,
+    )

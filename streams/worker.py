@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,6 +15,7 @@ from typing import Final
 
 import structlog
 import uvloop
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from laneway.kafka.admin import TopicAdmin
@@ -22,17 +25,21 @@ from schemas.errors import BrokerUnavailableError, ConfigurationError, UnknownTy
 from schemas.settings import Settings
 from schemas.task import Lane, Priority
 from schemas.topics import Topics
-from streams.dispatcher import Dispatcher, prefetch_for
-from streams.executors import Executors
+from streams.dispatcher import Dispatcher
 from streams.lane_app import LaneApp, start_apps
-from streams.markers import MarkerReader
+from streams.markers import MarkerReader, client_suffix
+from streams.outcomes import Outcomes
 from streams.publisher import Publisher
+from streams.runs import Runs
 from streams.timers import Timers
+from streams.work import Partition
 
 log = structlog.get_logger(__name__)
 
-_TELL_EVERY: Final = 0.025
+_TICK: Final = 0.025
+_FOLLOW_EVERY: Final = 0.5
 _TRY_AGAIN_AFTER: Final = 1.0
+_SWITCH_INTERVAL: Final = 0.001
 _APP_STOP_BOUND: Final = 15.0
 
 
@@ -65,6 +72,8 @@ def run(
         raise ConfigurationError("--types", error.type_name, f"known types: {', '.join(error.known)}") from None
     lanes = [Lane(name, priority) for name in chosen.names for priority in priorities or list(Priority)]
     worker = Worker(settings, chosen, lanes, list(imports))
+    # Handlers' loops and threads share the interpreter with the worker's own loop, which must not wait long for it.
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(worker.run())
     if worker.threads_busy:
@@ -73,6 +82,17 @@ def run(
         logging.shutdown()
         os._exit(code)
     return code
+
+
+def _tame_garbage_collector() -> None:
+    """Have it look rarely, and never at what a worker is made of.
+
+    A task makes no cycles, so nearly all that the collector does by default, a third of a busy worker's time, is to
+    look at waiting tasks again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 class Worker:
@@ -84,15 +104,17 @@ class Worker:
         self._lanes = lanes
         self._topics = Topics(settings.kafka.topic_prefix)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
-        self._executors = Executors(settings, imports)
+        self._imports = imports
         self._timers = Timers(settings)
         self._stop: asyncio.Event
-        self._apps: list[LaneApp] = []
+        self._apps: dict[Lane, LaneApp] = {}
+        self._dispatcher: Dispatcher
+        self._runs: Runs
 
     @property
     def threads_busy(self) -> bool:
         """Whether handlers still run in threads."""
-        return self._executors.threads_busy
+        return hasattr(self, "_runs") and self._runs.executors.threads_busy
 
     async def run(self) -> int:
         """Work until a signal or a breakdown."""
@@ -103,24 +125,19 @@ class Worker:
         if not await self._topics_there():
             return 0
         producer = RecordProducer(self._settings, self.name)
-        self._dispatcher = Dispatcher(
-            self._settings, self._registry, producer, Publisher(self._topics, self.name), self._executors
-        )
-        self._apps = [
-            LaneApp(
-                lane,
-                self._settings,
-                self._dispatcher,
-                prefetch=prefetch_for(self._settings),
-                client_id=f"{self.name}-{lane}",
-            )
+        outcomes = Outcomes(producer, Publisher(self._topics, self.name), lambda lane: self._apps[lane].lease_holds)
+        self._runs = Runs(self._settings, self._registry, outcomes, self._imports)
+        self._dispatcher = Dispatcher(self._settings, self._registry, outcomes, self._runs, self.name)
+        self._apps = {
+            lane: LaneApp(lane, self._settings, self._dispatcher, client_id=f"{self.name}{client_suffix(lane)}")
             for lane in self._lanes
-        ]
-        background = [loop.create_task(job) for job in (self._tell(), self._open_partitions(), self._control_flow())]
+        }
+        background = [loop.create_task(job) for job in (self._tick(), self._open_partitions(), self._control_flow())]
         self._timers.start()
         code = 0
         try:
-            await start_apps(self._apps)
+            await start_apps(list(self._apps.values()))
+            _tame_garbage_collector()
             log.info("worker ready", worker=self.name, lanes=len(self._lanes), slots=self._settings.worker.concurrency)
             code = await self._watch(background)
         finally:
@@ -154,7 +171,7 @@ class Worker:
                 if task.done() and not task.cancelled() and task.exception() is not None:
                     log.error("a part of the worker broke down", exc_info=task.exception())
                     return 1
-            for app in self._apps:
+            for app in self._apps.values():
                 if app.crashed or app.should_stop:
                     log.error("a lane broke down", lane=str(app.lane), said=repr(app.crash_reason))
                     return 1
@@ -166,7 +183,7 @@ class Worker:
     async def _end(self, background: list["asyncio.Task[None]"], producer: RecordProducer) -> None:
         """Drain, commit, leave the groups, and only then let go of the producer."""
         await self._dispatcher.drain(timedelta(seconds=self._settings.worker.drain_timeout))
-        stopping = asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
+        stopping = asyncio.gather(*(app.stop() for app in self._apps.values()), return_exceptions=True)
         try:
             await asyncio.wait_for(stopping, _APP_STOP_BOUND)
         except TimeoutError:
@@ -176,22 +193,30 @@ class Worker:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await producer.close()
-        await self._executors.close()
+        await self._runs.executors.close()
 
-    async def _tell(self) -> None:
+    async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(_TELL_EVERY)
-            self._dispatcher.tell_running()
+            await asyncio.sleep(_TICK)
+            self._runs.tick()
 
     async def _open_partitions(self) -> None:
-        """Read the done-markers of partitions that came to us, and let their records start."""
+        """Read what former owners told of partitions that came to us, and let their records start.
+
+        What runs on other workers is followed until it is over or they are gone.
+        """
         reader = MarkerReader(self._settings)
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="markers") as thread:
             try:
+                followed_at = loop.time()
                 while True:
-                    if not await self._open_some(reader, loop, thread):
-                        await asyncio.sleep(0.01)
+                    if await self._open_some(reader, loop, thread):
+                        continue
+                    if loop.time() - followed_at > _FOLLOW_EVERY:
+                        await self._follow_parked(reader, loop, thread)
+                        followed_at = loop.time()
+                    await asyncio.sleep(0.01)
             finally:
                 thread.submit(reader.close)
 
@@ -204,8 +229,10 @@ class Worker:
         lane = unopened[0].lane
         mine = {partition.number: partition for partition in unopened if partition.lane == lane}
         try:
-            taken = await loop.run_in_executor(thread, reader.take_over, lane, set(mine))
-        except BrokerUnavailableError as error:
+            found = await self._apps[lane].consumer.committed_before(mine)
+            commits = {number: found.get(number) for number in mine}
+            taken = await loop.run_in_executor(thread, reader.take_over, lane, commits)
+        except (BrokerUnavailableError, KafkaError) as error:
             log.warning("done-markers not read yet, tried again", lane=str(lane), said=str(error))
             await asyncio.sleep(_TRY_AGAIN_AFTER)
             return True
@@ -213,13 +240,35 @@ class Worker:
             if not mine[number].revoked:
                 mine[number].moved_on = takeover.moved_on
                 mine[number].redelivered_until = takeover.redelivered_until
+                mine[number].read_until = takeover.read_until
+                mine[number].alive = takeover.alive
                 self._dispatcher.open_partition(mine[number])
         return True
+
+    async def _follow_parked(
+        self, reader: MarkerReader, loop: asyncio.AbstractEventLoop, thread: ThreadPoolExecutor
+    ) -> None:
+        """See what became of tasks that run on other workers."""
+        by_lane: dict[Lane, dict[int, Partition]] = {}
+        for partition in self._dispatcher.with_parked():
+            by_lane.setdefault(partition.lane, {})[partition.number] = partition
+        for lane, partitions in by_lane.items():
+            positions = {number: partition.read_until for number, partition in partitions.items()}
+            try:
+                news = await loop.run_in_executor(thread, reader.follow, lane, positions)
+            except BrokerUnavailableError as error:
+                log.warning("tasks that run elsewhere not followed, tried again", lane=str(lane), said=str(error))
+                continue
+            for number, found in news.items():
+                partition = partitions[number]
+                if not partition.revoked:
+                    partition.read_until = found.read_until
+                    self._dispatcher.learned(partition, found.moved_on.values(), found.alive)
 
     async def _control_flow(self) -> None:
         """Stop fetching partitions whose head holds too much back, and start again when it is through."""
         paused: set[tuple[Lane, int]] = set()
-        apps = {app.lane: app for app in self._apps}
+        apps = self._apps
         while True:
             await self._dispatcher.flow_changed.wait()
             self._dispatcher.flow_changed.clear()

@@ -1,9 +1,8 @@
 """The one producer of a process."""
 
 import asyncio
-import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +18,10 @@ from schemas.topics import MAX_RECORD_BYTES
 log = structlog.get_logger(__name__)
 
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_LOOK_EVERY: Final = 0.001
+_LOOK_RARELY: Final = 0.02
+_SLOW_AFTER: Final = 500
+"""Fruitless looks in a row after which the broker counts as away."""
 
 
 class OutgoingRecord(NamedTuple):
@@ -38,26 +41,77 @@ class RecordMetadata(NamedTuple):
     offset: int
 
 
+Then = Callable[[LanewayError | None, int], None]
+"""Gets the first error, or ``None`` and the offset of the first record."""
+
+
 class _Group:
-    """Records sent together, and the future that resolves once each has its answer."""
+    """Records sent together; over once each has its answer."""
 
-    __slots__ = ("error", "future", "left", "metadata")
+    __slots__ = ("error", "first", "left", "over", "then")
 
-    def __init__(self, future: "asyncio.Future[list[RecordMetadata]]", size: int) -> None:
+    def __init__(self, left: int, then: Then, over: "deque[_Group]") -> None:
+        self.left = left
+        self.then = then
+        self.over = over
+        self.first = -1
+        self.error: KafkaError | None = None
+
+    def answered_first(self, error: KafkaError | None, message: Message) -> None:
+        """The answer for the first record."""
+        self.first = message.offset() or 0
+        self.answered(error, message)
+
+    def answered(self, error: KafkaError | None, message: Message) -> None:
+        """The answer for any other record."""
+        if error is not None and self.error is None:
+            self.error = error
+        self.left -= 1
+        if not self.left:
+            self.over.append(self)
+
+
+class _NumberedGroup(_Group):
+    """A group whose future tells where each of its records lies."""
+
+    __slots__ = ("future", "offsets", "records")
+
+    def __init__(
+        self,
+        records: Sequence[OutgoingRecord],
+        future: "asyncio.Future[list[RecordMetadata]]",
+        over: "deque[_Group]",
+    ) -> None:
+        super().__init__(len(records), self.resolve, over)
+        self.records = records
         self.future = future
-        self.left = size
-        self.metadata: list[RecordMetadata | None] = [None] * size
-        self.error: LanewayError | None = None
+        self.offsets = [-1] * len(records)
+
+    def answered_at(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """The answer for the record at ``index``."""
+        self.offsets[index] = message.offset() or 0
+        self.answered(error, message)
+
+    def resolve(self, error: LanewayError | None, _: int) -> None:
+        """Every record has its answer."""
+        if self.future.done():  # whoever waited was cancelled
+            return
+        if error is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(
+                [RecordMetadata(record.partition, at) for record, at in zip(self.records, self.offsets, strict=True)]
+            )
 
 
 class RecordProducer:
     """Appends records and tells when every in-sync replica has them.
 
-    One idempotent confluent-kafka producer, a thread that polls it, and one wake-up of the event loop for each burst
-    of acknowledgements: an awaited delivery costs microseconds, not a thread switch. All methods belong to the loop
-    that made it.
+    One idempotent confluent-kafka producer, served by the event loop itself: while answers are outstanding a timer
+    looks for them each millisecond and takes all there are. A thread that polls would fight the loop for the
+    interpreter with every burst. All methods belong to the loop that made it.
 
-    Ordering: records of one partition lie in the order of ``send``.
+    Ordering: records of one partition lie in the order of the calls.
     """
 
     def __init__(
@@ -77,46 +131,56 @@ class RecordProducer:
         }
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(self._config)
-        self._answers: deque[tuple[_Group, int, KafkaError | None, RecordMetadata]] = deque()
-        self._wake_up_pending = False
-        self._closing = threading.Event()
-        self._fatal = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name=f"{client_id}-poll", daemon=True)
-        self._thread.start()
+        self._over: deque[_Group] = deque()
+        self._outstanding = 0
+        self._looking = False
+        self._fruitless = 0
+        self._fatal = False
+        self._closed = False
+
+    def append(self, records: Sequence[OutgoingRecord], then: Then) -> None:
+        """Have ``records`` appended, and ``then`` called on the loop when each of them has its answer.
+
+        Delivery: at most once for each call, except that a group of which one record failed may be there in part.
+        Blocking: never; ``then`` is never called from within.
+        """
+        group = _Group(len(records), then, self._over)
+        self._begin()
+        produce = self._producer.produce
+        call_back = group.answered_first
+        left = group.left
+        try:
+            for topic, partition, key, value, headers in records:
+                produce(topic, value, key, partition, call_back, headers=headers)  # type: ignore[arg-type]  # list is invariant; ours is narrower
+                left -= 1
+                call_back = group.answered
+        except (BufferError, KafkaException) as error:
+            self._refused(group, left, error)
 
     def send(self, records: Sequence[OutgoingRecord]) -> "asyncio.Future[list[RecordMetadata]]":
-        """Append ``records``, in their order, and tell where they lie.
+        """Have ``records`` appended; the future has where each of them lies, in their order.
 
-        Delivery: the future resolves once every in-sync replica has all of them. If it raises, each of them may or
-            may not be in the log.
-        Blocking: never.
+        Delivery: resolved once every in-sync replica has all of them. If it raises, any of them may or may not be in
+            the log.
 
         Raises:
-            BrokerUnavailableError: (by the future) no acknowledgement within the delivery time-out, or the queue of
-                unsent records is full.
+            BrokerUnavailableError: (by the future) not acknowledged within the delivery time-out.
             RecordTooLargeError: (by the future) the broker does not take records of this size.
         """
         future: asyncio.Future[list[RecordMetadata]] = self._loop.create_future()
         if not records:
             future.set_result([])
             return future
-        group = _Group(future, len(records))
-        if self._fatal.is_set():
-            self._replace()
+        group = _NumberedGroup(records, future, self._over)
+        self._begin()
         produce = self._producer.produce
-        for index, record in enumerate(records):
-            try:
-                produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    record.partition,
-                    on_delivery=partial(self._answered, group, index),
-                    headers=record.headers,  # type: ignore[arg-type]  # list is invariant; ours is narrower
-                )
-            except (BufferError, KafkaException) as error:
-                self._refused(group, len(records) - index, error)
-                break
+        left = group.left
+        try:
+            for index, (topic, partition, key, value, headers) in enumerate(records):
+                produce(topic, value, key, partition, partial(group.answered_at, index), headers=headers)  # type: ignore[arg-type]  # as above
+                left -= 1
+        except (BufferError, KafkaException) as error:
+            self._refused(group, left, error)
         return future
 
     async def close(self, *, within: float = 10.0) -> None:
@@ -124,70 +188,61 @@ class RecordProducer:
 
         Delivery: what is still unanswered then raises ``BrokerUnavailableError`` to whoever awaits it.
         """
-        await asyncio.to_thread(self._producer.flush, within)
+        deadline = self._loop.time() + within
+        while self._outstanding and self._loop.time() < deadline:  # noqa: ASYNC110  (answers come by polling alone)
+            await asyncio.sleep(_LOOK_EVERY)
         self._producer.purge()
         await asyncio.to_thread(self._producer.flush, 1.0)
-        self._closing.set()
-        await asyncio.to_thread(self._thread.join, 5.0)
-        self._drain()
+        self._closed = True
+        self._tell()
 
-    def _poll(self) -> None:
-        while not self._closing.is_set():
-            self._producer.poll(0.1)
+    def _begin(self) -> None:
+        self._outstanding += 1
+        if not self._looking:
+            self._looking = True
+            self._loop.call_later(_LOOK_EVERY, self._look)
+        if self._fatal:
+            self._replace()
 
-    def _answered(self, group: _Group, index: int, error: KafkaError | None, message: Message) -> None:
-        """Runs in the polling thread."""
-        if error is not None and error.fatal():
-            self._fatal.set()
-        self._answers.append((group, index, error, RecordMetadata(message.partition() or 0, message.offset() or 0)))
-        if not self._wake_up_pending:
-            self._wake_up_pending = True
-            try:
-                self._loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                self._wake_up_pending = False
-
-    def _drain(self) -> None:
-        # Cleared first: an answer that comes in from here on schedules a wake-up of its own, so none is left lying.
-        self._wake_up_pending = False
-        answers = self._answers
-        while answers:
-            group, index, error, metadata = answers.popleft()
-            group.left -= 1
-            if error is not None:
-                group.error = group.error or _translate(error)
+    def _look(self) -> None:
+        """Take every answer that there is, and look again later while any is outstanding."""
+        before = self._outstanding
+        try:
+            self._producer.poll(0)
+            self._tell()
+        finally:
+            if self._outstanding and not self._closed:
+                self._fruitless = 0 if self._outstanding < before else self._fruitless + 1
+                self._loop.call_later(_LOOK_EVERY if self._fruitless < _SLOW_AFTER else _LOOK_RARELY, self._look)
             else:
-                group.metadata[index] = metadata
-            if group.left == 0:
-                self._resolve(group)
+                self._looking = False
+
+    def _tell(self) -> None:
+        over = self._over
+        while over:
+            group = over.popleft()
+            self._outstanding -= 1
+            if group.error is None:
+                group.then(None, group.first)
+            else:
+                self._fatal = self._fatal or group.error.fatal()
+                group.then(_translate(group.error), -1)
 
     def _refused(self, group: _Group, left: int, error: BufferError | KafkaException) -> None:
-        """Records that the client did not take: they get no acknowledgement call."""
+        """The last ``left`` records were not taken by the client: they get no answer."""
         if isinstance(error, KafkaException):
-            cause: KafkaError = error.args[0]
-            if cause.fatal():
-                self._fatal.set()
-            group.error = _translate(cause)
+            group.error = error.args[0]
         else:
-            group.error = BrokerUnavailableError("the queue of unsent records is full: the broker is slow or away")
+            group.error = KafkaError(KafkaError._QUEUE_FULL, "the queue of unsent records is full")
         group.left -= left
-        if group.left == 0:
-            self._resolve(group)
-
-    @staticmethod
-    def _resolve(group: _Group) -> None:
-        if group.future.done():  # whoever waited was cancelled
-            return
-        if group.error is not None:
-            group.future.set_exception(group.error)
-        else:
-            group.future.set_result([found for found in group.metadata if found is not None])
+        if not group.left:
+            self._over.append(group)
 
     def _replace(self) -> None:
         """An idempotent producer that lost its sequence is dead for good (librdkafka: "fatal"): start a new one."""
         log.error("producer replaced after a fatal error of the client")
         old, self._producer = self._producer, Producer(self._config)
-        self._fatal.clear()
+        self._fatal = False
         old.purge()
         old.poll(0)
 

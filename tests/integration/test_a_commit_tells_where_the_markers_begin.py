@@ -1,12 +1,9 @@
 """What a commit says beside its offset comes back as it was, whatever its length."""
 
-import asyncio
+from typing import Any
 
-import aiokafka
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import OffsetAndMetadata
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from schemas.settings import Settings
 from streams.markers import commit_metadata, read_commit_metadata
@@ -18,22 +15,22 @@ async def test_a_commit_tells_where_the_markers_begin(kafka: RunningKafka, setti
     group = f"{settings.kafka.topic_prefix}group"
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, group_id=group, enable_auto_commit=False)
     await consumer.start()
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    coordinator: Any = consumer._coordinator
     try:
-        partition = aiokafka.TopicPartition(topic, 0)
+        partition = TopicPartition(topic, 0)
         consumer.assign([partition])
         for digits in range(1, 19):
             marker = 10 ** (digits - 1) + 7
             await consumer.commit({partition: OffsetAndMetadata(1, commit_metadata(marker))})
-            asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0)])]
-            answer = await asyncio.to_thread(next(iter(admin.list_consumer_group_offsets(asked).values())).result, 10)
-            assert read_commit_metadata(answer.topic_partitions[0]) == marker
+            found = await coordinator.fetch_committed_offsets([partition])
+            assert read_commit_metadata(found[partition]) == marker
     finally:
         await consumer.stop()
 
 
 def test_a_commit_of_somebody_else_tells_nothing() -> None:
     assert read_commit_metadata(None) is None
-    assert read_commit_metadata(TopicPartition("topic", 0, 1)) is None
-    assert read_commit_metadata(TopicPartition("topic", 0, 1, "status@12")) is None
+    assert read_commit_metadata(OffsetAndMetadata(1, "")) is None
+    assert read_commit_metadata(OffsetAndMetadata(1, "theirs@12;")) is None
+    assert read_commit_metadata(OffsetAndMetadata(1, "status@12")) is None
     assert commit_metadata(None) == ""

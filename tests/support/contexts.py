@@ -1,8 +1,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from laneway.context import Context
 from laneway.files import FileStore
 from schemas.settings import Settings
@@ -31,7 +29,6 @@ def context_for(type_name: str, settings: Settings, *, attempt: int = 1, task_id
         deadline=None,
         settings=settings,
         files=FileStore(settings.files_dir),
-        logger=structlog.get_logger(),
         report=reported.append,
         reported=reported,
     )

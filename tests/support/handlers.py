@@ -34,9 +34,23 @@ async def failing(payload: dict[str, Any], ctx: Context) -> None:
 
 @task("test.ledger")
 async def ledger(payload: dict[str, Any], ctx: Context) -> None:
-    """Write a line at the start and one at the end, ``seconds`` apart, to the file ``path``."""
+    """Write a line at the start and one at the end, ``seconds`` apart and not before ``until`` exists, to ``path``."""
     _note(payload["path"], f"start {ctx.task_id}")
-    await asyncio.sleep(payload["seconds"])
+    await asyncio.sleep(payload.get("seconds", 0))
+    gate = payload.get("until", payload["path"])
+    while not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240, PTH110  (a test opens it; a look takes microseconds)
+        await asyncio.sleep(0.05)
+    _note(payload["path"], f"end {ctx.task_id}")
+
+
+@task("test.stumbling", retry=RetryPolicy(max_attempts=3, first_delay=timedelta(seconds=1.2), jitter=False))
+async def stumbling(payload: dict[str, Any], ctx: Context) -> None:
+    """Fail ``stumbles`` times, and note each step in the file ``path``."""
+    _note(payload["path"], f"start {ctx.task_id}")
+    await asyncio.sleep(0.01)
+    if ctx.attempt <= payload["stumbles"]:
+        _note(payload["path"], f"stumble {ctx.task_id}")
+        raise ValueError("stumbled")
     _note(payload["path"], f"end {ctx.task_id}")
 
 

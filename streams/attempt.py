@@ -1,0 +1,29 @@
+"""One run of a handler, from the slot that it is given until it ends."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from laneway.context import Context
+from laneway.registry import TaskType
+
+Owner = TypeVar("Owner")
+
+
+@dataclass(eq=False, slots=True)
+class Attempt(Generic[Owner]):
+    """What an executor is given, and notes of its way."""
+
+    owner: Owner
+    """Whoever is told of the end."""
+    task_type: TaskType
+    payload: bytes
+    context: Context
+    timeout: timedelta | None
+    began: float | None = None
+    """When the handler was called, on the monotonic clock: the time-out counts from here."""
+    timed_out: bool = False
+    over: bool = False
+    """Its end was reported; whatever comes after is ignored."""
+    task: "asyncio.Task[None] | None" = None

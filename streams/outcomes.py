@@ -1,0 +1,208 @@
+"""Making what an attempt ended with durable, in the order that a crash cannot hurt."""
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import structlog
+from msgspec import Raw
+
+from laneway.kafka.producer import OutgoingRecord, RecordProducer
+from schemas.errors import LanewayError, RecordTooLargeError, ResultError
+from schemas.retry import Retry, describe
+from schemas.status import ErrorInfo, State, Status
+from schemas.task import Lane
+from streams.markers import commit_metadata
+from streams.publisher import TOLD, Publisher
+from streams.work import Partition, RunKey, Source, Work, next_delivery
+
+log = structlog.get_logger(__name__)
+
+REMEMBERED: Final = 50_000
+"""Runs that a worker knows to be over, so that a record repeated by a crash elsewhere starts nothing."""
+PUBLISH_AGAIN_AFTER: Final = 0.5
+
+
+class Outcomes:
+    """Publishes the steps of works.
+
+    Delivery: status and event first; what others act on (the outcome, the next run, the dead letter) once they are
+        durable, so that a kill in between never leaves an outcome whose task would run again; ``over`` once all is.
+        What the broker does not take is published again until it does. While the group may have given this worker up,
+        nothing is published; when it has, the work is dropped, since another worker runs it again.
+    """
+
+    def __init__(self, producer: RecordProducer, publisher: Publisher, lease_holds: Callable[[Lane], bool]) -> None:
+        self.over: Callable[[Work, int | None, bool], None]
+        """Gets each work whose step is durable, with where in ``status`` it lies; with False one that was dropped."""
+        self.set_aside_over: Callable[[Source], None]
+        """Gets each record that was no task and is in the dead letters now."""
+        self.closing = False
+        self._producer = producer
+        self._publisher = publisher
+        self._lease_holds = lease_holds
+        self._loop = asyncio.get_running_loop()
+        self._newest_status: dict[int, int] = {}
+        # By partition of `status`: steps on their way, oldest first, each with the newest offset known when it was
+        # sent. Its status lies beyond that, and may be durable long before we hear of it.
+        self._on_their_way: defaultdict[int, dict[Work, int | None]] = defaultdict(dict)
+        self._over_before: OrderedDict[RunKey, None] = OrderedDict()
+        self._held_back: list[tuple[Work, list[OutgoingRecord]]] = []
+
+    # What may be asked --------------------------------------------------------------------------------------------
+
+    def knows(self, key: RunKey) -> bool:
+        """Whether a run is known to be over."""
+        return key in self._over_before
+
+    def commit_metadata(self, partition: Partition) -> str:
+        """What a commit of the partition says beside its offset."""
+        known = self._newest_status.get(partition.number)
+        oldest = next(iter(self._on_their_way[partition.number].values()), known)
+        return commit_metadata(None if oldest is None else partition.tracker.first_marker(oldest))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether any step waits for the broker."""
+        return bool(self._held_back) or any(self._on_their_way.values())
+
+    async def settled(self, partitions: list[Partition]) -> None:
+        """Wait until nothing of these partitions is on its way."""
+        while any(work.source.partition in partitions for work in self._works_on_their_way()):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+    def _works_on_their_way(self) -> Iterable[Work]:
+        for works in self._on_their_way.values():
+            yield from works
+
+    # Steps --------------------------------------------------------------------------------------------------------
+
+    def finished(self, work: Work, state: State, *, result: Raw | None = None, error: ErrorInfo | None = None) -> None:
+        """The task has ended."""
+        self._publish(work, self._publisher.finished(work, state, result=result, error=error))
+
+    def dead_lettered(self, work: Work, reason: str, error: ErrorInfo, *, traceback: str | None = None) -> None:
+        """The task has ended without a result and is set aside."""
+        self._publish(work, self._publisher.dead_lettered(work, reason, error, traceback=traceback))
+
+    def retrying(self, work: Work, retry: Retry, due: datetime, *, traceback: str | None = None) -> None:
+        """The task waits for another run: on the ladder, or in place where an ordering key keeps its turn."""
+        status, records = self._publisher.retrying(work, retry, due, traceback=traceback)
+        if work.task.ordering_key is not None:
+            work.again = next_delivery(status)
+            records = records[:TOLD]
+        self._publish(work, records)
+
+    def tell_running(self, work: Work) -> None:
+        """It runs, or says how far it is."""
+        self._producer.append(self._publisher.running(work), _log_untold)
+
+    async def claim(self, works: list[Work]) -> None:
+        """Tell of each that it runs here; returns once that is durable.
+
+        Raises:
+            BrokerUnavailableError: it could not be told.
+        """
+        records = [record for work in works for record in self._publisher.running(work)]
+        for work in works:
+            work.told_running = True
+        try:
+            await self._producer.send(records)
+        except LanewayError as error:
+            log.warning("running tasks could not be claimed", tasks=len(works), said=str(error))
+
+    def repair(self, work: Work, status: Status) -> None:
+        """Publish again what may be missing of a step whose status is durable."""
+        self._remember(work.key)
+        self._rest(work, self._publisher.repaired(work, status), None)
+
+    def set_aside(self, source: Source, error: ErrorInfo, reason: str) -> None:
+        """Put a record that is no task into the dead letters."""
+        self._aside(source, self._publisher.set_aside(source, error, reason))
+
+    def publish_held_back(self) -> None:
+        """Publish what waited for the group to hear of us."""
+        if self._held_back:
+            held, self._held_back = self._held_back, []
+            for work, records in held:
+                self._publish(work, records)
+
+    # Publication --------------------------------------------------------------------------------------------------
+
+    def _publish(self, work: Work, records: list[OutgoingRecord]) -> None:
+        if work.fenced:
+            log.warning("outcome dropped: the group had given this worker up", task_id=work.task.id)
+            self.over(work, None, False)
+            return
+        if not self._lease_holds(work.source.partition.lane):
+            self._held_back.append((work, records))
+            return
+        work.published = True
+        number = work.source.record.partition
+        self._on_their_way[number][work] = self._newest_status.get(number)
+        self._producer.append(records[:TOLD], partial(self._told, work, records))
+
+    def _told(self, work: Work, records: list[OutgoingRecord], error: LanewayError | None, offset: int) -> None:
+        """Status and event have their answers."""
+        if error is not None:
+            if isinstance(error, RecordTooLargeError) and len(records) > TOLD:
+                log.warning("outcome too large for the broker", task_id=work.task.id)
+                too_large = ResultError(f"the outcome does not fit a record: {error}")
+                self.dead_lettered(work, "result_too_large", describe(too_large))
+            else:
+                self._later(partial(self._tell_again, work, records), error)
+            return
+        number = work.source.record.partition
+        if offset > self._newest_status.get(number, -1):
+            self._newest_status[number] = offset
+        if len(records) > TOLD:
+            self._rest(work, records[TOLD:], offset)
+        else:
+            self._done(work, offset)
+
+    def _tell_again(self, work: Work, records: list[OutgoingRecord]) -> None:
+        self._producer.append(records[:TOLD], partial(self._told, work, records))
+
+    def _rest(self, work: Work, records: list[OutgoingRecord], marker: int | None) -> None:
+        self._producer.append(records, partial(self._rest_told, work, records, marker))
+
+    def _rest_told(
+        self, work: Work, records: list[OutgoingRecord], marker: int | None, error: LanewayError | None, _: int
+    ) -> None:
+        if error is not None:
+            self._later(partial(self._rest, work, records, marker), error)
+        else:
+            self._done(work, marker)
+
+    def _done(self, work: Work, marker: int | None) -> None:
+        self._on_their_way[work.source.record.partition].pop(work, None)
+        self._remember(work.key)
+        self.over(work, marker, True)
+
+    def _aside(self, source: Source, records: list[OutgoingRecord]) -> None:
+        self._producer.append(records, partial(self._aside_told, source, records))
+
+    def _aside_told(self, source: Source, records: list[OutgoingRecord], error: LanewayError | None, _: int) -> None:
+        if error is not None:
+            self._later(partial(self._aside, source, records), error)
+        else:
+            self.set_aside_over(source)
+
+    def _later(self, again: Callable[[], None], error: LanewayError) -> None:
+        if self.closing:
+            return
+        log.warning("not acknowledged, published again", said=str(error))
+        self._loop.call_later(PUBLISH_AGAIN_AFTER, again)
+
+    def _remember(self, key: RunKey) -> None:
+        self._over_before[key] = None
+        if len(self._over_before) > REMEMBERED:
+            self._over_before.popitem(last=False)
+
+
+def _log_untold(error: LanewayError | None, _: int) -> None:
+    if error is not None:
+        log.info("a running task could not be told of", said=str(error))

@@ -1,0 +1,183 @@
+"""Runs of handlers: who gets the next slot, and what follows from what a handler did."""
+
+import asyncio
+import traceback as tracebacks
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+
+import structlog
+from msgspec import Raw
+
+from laneway.context import Context
+from laneway.files import FileStore
+from laneway.registry import Registry
+from schemas.errors import LanewayError
+from schemas.retry import Cancel, Retry, verdict
+from schemas.settings import Settings
+from schemas.status import Progress, State
+from schemas.task import Lane
+from streams.attempt import Attempt
+from streams.executors import Executors
+from streams.outcomes import Outcomes
+from streams.scheduler import SlotScheduler
+from streams.work import Work
+
+log = structlog.get_logger(__name__)
+
+MAX_TRACEBACK: Final = 8_000
+HAND_BACK_WITHIN: Final = 1.0
+"""Seconds that cancelled handlers have to end before they are left to themselves."""
+
+
+class Runs:
+    """The slots of each type, what runs in them, and what waits for them."""
+
+    def __init__(self, settings: Settings, registry: Registry, outcomes: Outcomes, imports: list[str]) -> None:
+        self.room: Callable[[Lane], None]
+        """Called with a lane of which few wait for a slot."""
+        self.handed_back: Callable[[Work], None]
+        """Gets each work that was cut off by the end of the worker."""
+        self._settings = settings
+        self._outcomes = outcomes
+        self._loop = asyncio.get_running_loop()
+        self._files = FileStore(settings.files_dir)
+        self.executors = Executors(settings, imports, self._ended)
+        self._slots: dict[str, SlotScheduler[Work]] = {
+            task_type.name: SlotScheduler(settings.worker.concurrency, clock=self._loop.time) for task_type in registry
+        }
+        self._prefetch = prefetch_for(settings)
+        self._closing = False
+        self.running: set[Work] = set()
+
+    def add(self, work: Work) -> None:
+        """Let a work that is due wait for a slot; ``fill`` gives it one."""
+        lane = work.source.partition.lane
+        self._slots[lane.type].add(lane.priority, work)
+
+    def discard(self, lane: Lane, unwanted: Callable[[Work], bool]) -> None:
+        """Forget those of a lane that wait and are ``unwanted``."""
+        if lane.type in self._slots:
+            self._slots[lane.type].discard(lane.priority, unwanted)
+
+    def full(self, lane: Lane) -> bool:
+        """Whether enough of a lane wait for a slot."""
+        return self._slots[lane.type].waiting(lane.priority) >= self._prefetch
+
+    def fill(self, type_name: str) -> None:
+        """Give every free slot to the task whose turn it is."""
+        slots = self._slots[type_name]
+        while not self._closing and (work := slots.take()) is not None:
+            self._start(work)
+            lane = work.source.partition.lane
+            if slots.waiting(lane.priority) <= self._prefetch // 2:
+                self.room(lane)
+
+    def _start(self, work: Work) -> None:
+        task, task_type = work.task, work.task_type
+        seconds = task.timeout
+        timeout = timedelta(seconds=seconds) if seconds is not None else task_type.timeout
+        work.started_at = datetime.now(UTC)
+        context = Context(
+            task_id=task.id,
+            type=task.type,
+            priority=task.priority,
+            attempt=work.delivery.attempt,
+            max_attempts=work.max_attempts,
+            generation=task.generation,
+            labels=task.labels,
+            deadline=work.started_at + timeout if timeout else None,
+            settings=self._settings,
+            files=self._files,
+            report=partial(self._report, work),
+        )
+        work.attempt = Attempt(work, task_type, bytes(task.payload), context, timeout)
+        self.running.add(work)
+        self.executors.start(work.attempt)
+
+    def _report(self, work: Work, progress: Progress) -> None:
+        """From any thread."""
+        work.progress = progress
+        work.untold_progress = True
+
+    def _ended(self, work: Work, result: Raw | BaseException) -> None:
+        """A handler has returned or raised, or was given up."""
+        lane = work.source.partition.lane
+        work.attempt = None  # they know each other: without this only the garbage collector would part them
+        self.running.discard(work)
+        self._slots[lane.type].release(lane.priority)
+        if isinstance(result, Raw):
+            self._outcomes.finished(work, State.SUCCEEDED, result=result)
+        elif isinstance(result, asyncio.CancelledError) and self._closing:
+            self.handed_back(work)  # no acknowledgement: another worker takes it
+        else:
+            self._failed(work, result)
+        self.fill(lane.type)
+
+    def _failed(self, work: Work, error: BaseException) -> None:
+        follows = verdict(
+            error, attempt=work.delivery.attempt, max_attempts=work.max_attempts, policy=work.task_type.retry
+        )
+        level = error.log_level if isinstance(error, LanewayError) else 30
+        told = None if isinstance(error, LanewayError) else "".join(tracebacks.format_exception(error))[-MAX_TRACEBACK:]
+        fields = fields_of(work)
+        if isinstance(follows, Retry):
+            due = datetime.now(UTC) + follows.delay
+            log.log(level, "runs again", error=repr(error), in_seconds=follows.delay.total_seconds(), **fields)
+            self._outcomes.retrying(work, follows, due, traceback=told)
+        elif isinstance(follows, Cancel):
+            log.log(level, "cancelled while it ran", **fields)
+            self._outcomes.finished(work, State.CANCELLED, error=follows.error)
+        else:
+            log.log(level, "dead letter", reason=follows.reason, error=repr(error), **fields)
+            self._outcomes.dead_lettered(work, follows.reason, follows.error, traceback=told)
+
+    def tick(self) -> None:
+        """Look after what runs: time-outs, ``running`` for what has run for a while, progress; many times a second."""
+        self.executors.look_after(work.attempt for work in self.running if work.attempt is not None)
+        now = datetime.now(UTC)
+        bound = timedelta(seconds=self._settings.worker.running_visible_after)
+        for work in self.running:
+            if work.started_at is None or now - work.started_at < bound or work.fenced:
+                continue
+            if not work.told_running or work.untold_progress:
+                work.told_running, work.untold_progress = True, False
+                self._outcomes.tell_running(work)
+        self._outcomes.publish_held_back()
+
+    async def drain(self, within: timedelta) -> None:
+        """Start nothing more; let what runs finish and publish, at most ``within``; hand the rest back.
+
+        Delivery: what is cut off is not acknowledged, so another worker runs it.
+        """
+        for slots in self._slots.values():
+            slots.slots = 0
+        deadline = self._loop.time() + within.total_seconds()
+        while (self.running or self._outcomes.unfinished) and self._loop.time() < deadline:  # noqa: ASYNC110  (rarely looked at)
+            await asyncio.sleep(0.02)
+        self._closing = True
+        cut_off = [work.attempt for work in self.running if work.attempt is not None]
+        if cut_off:
+            log.warning("handed back: still running at the end of the drain", tasks=len(cut_off))
+        for attempt in cut_off:
+            self.executors.cancel(attempt)
+        deadline = self._loop.time() + HAND_BACK_WITHIN
+        while self.running and self._loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        self._outcomes.closing = True
+
+
+def fields_of(work: Work) -> dict[str, object]:
+    """A work as it is told in the log."""
+    return {
+        "task_id": work.task.id,
+        "lane": str(work.source.partition.lane),
+        "attempt": work.delivery.attempt,
+        "position": work.source.position,
+    }
+
+
+def prefetch_for(settings: Settings) -> int:
+    """How many tasks of a lane wait in the worker: few, so that a restart repeats little; enough to keep slots busy."""
+    return max(32, 2 * settings.worker.concurrency)
