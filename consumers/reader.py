@@ -35,7 +35,7 @@ _HOPELESS: Final = frozenset(
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._FATAL,  # noqa: SLF001  (the client's public name for it)
+        KafkaError._FATAL,
     }
 )
 

@@ -225,13 +225,15 @@ class RecordProducer:
             if group.error is None:
                 group.then(None, group.first)
             else:
-                self._fatal = self._fatal or group.error.fatal()
+                # A delivery report carries the code; the flag is set on errors of the client's own call-back alone.
+                self._fatal = self._fatal or group.error.code() == KafkaError._FATAL or group.error.fatal()
                 group.then(_translate(group.error), -1)
 
     def _refused(self, group: _Group, left: int, error: BufferError | KafkaException) -> None:
         """The last ``left`` records were not taken by the client: they get no answer."""
         if isinstance(error, KafkaException):
             group.error = error.args[0]
+            self._fatal = self._fatal or group.error.code() == KafkaError._FATAL
         else:
             group.error = KafkaError(KafkaError._QUEUE_FULL, "the queue of unsent records is full")
         group.left -= left
@@ -244,7 +246,7 @@ class RecordProducer:
         old, self._producer = self._producer, Producer(self._config)
         self._fatal = False
         old.purge()
-        old.poll(0)
+        old.flush(1.0)  # nothing is left to wait for: it takes the answers of what was purged
 
 
 def _translate(error: KafkaError) -> LanewayError:
