@@ -12,6 +12,7 @@
     │   ├── Reject                  never retried
     │   ├── ResultError             the handler's result cannot be published; never retried
     │   ├── TaskTimeoutError
+    │   ├── PoisonError             it crashed the process that ran it, too often; never retried
     │   └── TaskCancelledError
     ├── TransportError              the broker's trouble: never spends an attempt
     │   ├── BrokerUnavailableError
@@ -138,6 +139,10 @@ class TaskTimeoutError(TaskError):
 
     retriable = True
     log_level = logging.WARNING
+
+
+class PoisonError(TaskError):
+    """The task crashed the process that ran it, alone in it, and has done so too often: a dead letter."""
 
 
 class TaskCancelledError(TaskError):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from schemas.pages import configuration_page, headers_page, states_page, topics_page
+from schemas.pages import configuration_page, headers_page, metrics_page, states_page, topics_page
 from schemas.record_schemas import json_schemas
 
 SCHEMAS_DIR: Final = "schemas/json_schema"
@@ -22,6 +22,7 @@ def generate() -> dict[str, str]:
     return {f"{SCHEMAS_DIR}/{name}": text for name, text in json_schemas().items()} | {
         "docs/configuration.md": configuration_page(),
         "docs/headers.md": headers_page(),
+        "docs/metrics.md": metrics_page(),
         "docs/states.md": states_page(),
         "docs/topics.md": topics_page(),
     }

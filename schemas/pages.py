@@ -6,6 +6,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from schemas.headers import HEADERS
+from schemas.metrics import METRICS
 from schemas.record_schemas import attribute_docs
 from schemas.settings import Section, Settings, variable
 from schemas.status import FINAL_STATES, TRANSITIONS, State
@@ -95,6 +96,21 @@ Headers that are not on this page are passed by unread.
     )
 
 
+def metrics_page() -> str:
+    """``docs/metrics.md``: the closed list of metrics."""
+    return _page(
+        "Metrics",
+        """
+`laneway worker` serves them to Prometheus on 127.0.0.1 where `LANEWAY_WORKER__METRICS_PORT` says so. `worker` is the
+name of one worker process; it stays the same when the process is started again.
+""",
+        _table(
+            ["metric", "kind", "labels", "meaning"],
+            ([f"`{m.name}`", m.kind, ", ".join(f"`{label}`" for label in m.labels), m.meaning] for m in METRICS),
+        ),
+    )
+
+
 def states_page() -> str:
     """``docs/states.md``: the state machine, drawn and told."""
     arrows = [
@@ -160,6 +176,7 @@ that fits, then the rest.
 _KEY_AND_VALUE: Final = {
     "status": ("task id", "status"),
     "events": ("task id", "event"),
+    "suspects": ("task id", "how often a process crashed while the task ran in it; read by workers alone"),
     "retry": ("task id", "the task as it was; headers say when it is due"),
     "lane": ("ordering key, else task id", "task"),
     "dlq": ("task id", "the task as it was, bytes untouched; headers say why, when and where from"),

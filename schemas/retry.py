@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from schemas.errors import LanewayError, RetryLater, TaskCancelledError, TransportError
+from schemas.errors import LanewayError, PoisonError, RetryLater, TaskCancelledError, TransportError
 from schemas.headers import MAX_ERROR_MESSAGE
 from schemas.status import ErrorInfo
 
@@ -66,7 +66,7 @@ class Retry:
 class DeadLetter:
     """Never again by itself."""
 
-    reason: Literal["rejected", "exhausted", "not_retriable"]
+    reason: Literal["rejected", "exhausted", "not_retriable", "poison"]
     error: ErrorInfo
 
 
@@ -106,6 +106,8 @@ def verdict(
         return Retry(error.delay, spends_attempt=False, error=info)
     if isinstance(error, TaskCancelledError):
         return Cancel(info)
+    if isinstance(error, PoisonError):
+        return DeadLetter("poison", info)
     if isinstance(error, TransportError) and error.retriable:
         return Retry(policy.backoff(1, rng), spends_attempt=False, error=info)
     if not policy.retries(error):

@@ -65,6 +65,11 @@ class ApiSettings(Section):
 class WorkerSettings(Section):
     """The worker."""
 
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,150}$")] | None = None
+    """What this worker is called in statuses, logs and Kafka; each of its processes adds its number. Unset, from the
+    host's name and the data directory, so that it survives a restart."""
+    instances: Annotated[int, Field(ge=1, le=64)] = 1
+    """Worker processes that `laneway worker` starts and keeps running."""
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 16
     """Slots for each type: how many of its tasks run at once in one worker."""
     processes: Annotated[int, Field(ge=1, le=64)] = 2
@@ -79,6 +84,14 @@ class WorkerSettings(Section):
     """Seconds of silence after which the group takes a worker for dead; brokers allow 6 and above by default."""
     commit_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Seconds between commits of offsets."""
+    stall_timeout: Annotated[float, Field(ge=6, le=3600)] = 30.0
+    """Seconds that the worker's loop may stand still before the process is ended and started again; told after 5."""
+    standstill_timeout: Annotated[float, Field(ge=5, le=3600)] = 60.0
+    """Seconds that nothing may run or end while records wait, before the process is ended and started again."""
+    max_crashes: Annotated[int, Field(ge=1, le=100)] = 3
+    """Crashes of a process at which the task that caused them becomes a dead letter, with the reason `poison`."""
+    metrics_port: Port | None = None
+    """Port on 127.0.0.1 where `laneway worker` tells Prometheus how its processes fare; unset, it does not."""
 
 
 class EmailSettings(Section):

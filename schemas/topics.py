@@ -98,6 +98,11 @@ class Topics:
         """One record for each transition of each task."""
         return f"{self.prefix}events"
 
+    @property
+    def suspects(self) -> str:
+        """Tasks that were running when their process crashed."""
+        return f"{self.prefix}suspects"
+
     def specs(self, types: list[str], *, partitions: int, replication_factor: int) -> list[TopicSpec]:
         """Every topic that a system with these types needs.
 
@@ -126,6 +131,7 @@ class Topics:
                 },
             ),
             spec(self.events, deleted),
+            spec(self.suspects, {"cleanup.policy": "compact,delete", "retention.ms": _ms(TASK_RETENTION)}),
             *(
                 spec(self.retry(name), {"cleanup.policy": "delete", "retention.ms": _ms(wait + TASK_RETENTION)})
                 for name, wait in RUNGS.items()

@@ -127,17 +127,7 @@ class Executors:
 
     async def _run_in_process(self, attempt: Attempt[Any]) -> None:
         context, timeout = attempt.context, attempt.timeout
-        job = Job(
-            type=attempt.task_type.name,
-            payload=attempt.payload,
-            task_id=context.task_id,
-            priority=context.priority,
-            attempt=context.attempt,
-            max_attempts=context.max_attempts,
-            generation=context.generation,
-            labels=context.labels,
-            deadline=context.deadline,
-        )
+        job = Job.of(context, attempt.payload)
         result: Raw | BaseException
         try:
             result = await self._processes.run(job, context.report, timeout)
@@ -159,13 +149,6 @@ def _arguments(attempt: Attempt[Any]) -> tuple[Any, ...]:
     task_type = attempt.task_type
     value = task_type.validate(attempt.payload)
     return (value, attempt.context) if task_type.takes_context else (value,)
-
-
-def call_handler(task_type: TaskType, payload: bytes, context: Context) -> bytes:
-    """Run a ``def`` handler here and now; what a handler process does with its job."""
-    value = task_type.validate(payload)
-    result = task_type.handler(value, context) if task_type.takes_context else task_type.handler(value)
-    return bytes(encode_result(result))
 
 
 def encode_result(result: object) -> Raw:

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import multiprocessing
+import os
 import pickle
 import signal
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -18,7 +21,7 @@ from msgspec import Raw, Struct
 from laneway.context import Context
 from laneway.files import FileStore
 from laneway.logs import configure
-from laneway.registry import registry
+from laneway.registry import TaskType, registry
 from schemas.errors import TaskError
 from schemas.settings import Settings
 from schemas.status import Progress
@@ -35,6 +38,13 @@ class HandlerProcessError(TaskError):
     retriable = True
     log_level = logging.WARNING
 
+    def __init__(self, how: str) -> None:
+        self.how = how
+        """A signal's name, or an exit code."""
+        self.begun = True
+        """Whether the attempt had begun; a process that does not come up says nothing about its task."""
+        super().__init__(f"the handler's process ended with {how} in the middle of the attempt")
+
 
 class Job(Struct, frozen=True, kw_only=True):
     """One attempt, as it travels to a handler process."""
@@ -49,9 +59,27 @@ class Job(Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     deadline: datetime | None
 
+    @classmethod
+    def of(cls, context: Context, payload: bytes) -> "Job":
+        """The attempt that a context describes."""
+        return cls(
+            type=context.type,
+            payload=payload,
+            task_id=context.task_id,
+            priority=context.priority,
+            attempt=context.attempt,
+            max_attempts=context.max_attempts,
+            generation=context.generation,
+            labels=context.labels,
+            deadline=context.deadline,
+        )
+
 
 class ProcessPool:
-    """Processes for the handlers with ``executor="process"``; each is started when it is first needed."""
+    """Processes for handlers that have to run apart from the worker; each is started when it is first needed.
+
+    Any kind of handler runs there; an ``async`` one on a loop of the process, one at a time like all others.
+    """
 
     def __init__(self, settings: Settings, imports: list[str]) -> None:
         self._settings = settings
@@ -103,7 +131,11 @@ class _HandlerProcess:
     async def ready(self) -> None:
         """Wait until the process has imported its handlers."""
         if not self._is_ready:
-            await self._answer(lambda _: None)
+            try:
+                await self._answer(lambda _: None)
+            except HandlerProcessError as error:
+                error.begun = False
+                raise
             self._is_ready = True
 
     async def run(self, job: Job, report: Callable[[Progress], None]) -> Raw:
@@ -139,7 +171,7 @@ class _HandlerProcess:
         self._process.join(1)
         code = self._process.exitcode
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        return HandlerProcessError(f"the handler's process ended with {how} in the middle of the attempt")
+        return HandlerProcessError(how)
 
     def kill(self) -> None:
         self._process.kill()
@@ -149,15 +181,14 @@ class _HandlerProcess:
 
 def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
     """Main of a handler process: jobs in, results out, until the worker closes its end or dies."""
-    from streams.executors import call_handler
-
+    threading.Thread(target=_end_with_the_worker, name="worker-watch", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     configure(settings.log)
     for module in imports:
         import_module(module)
     files = FileStore(settings.files_dir)
-    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
+    with asyncio.Runner() as runner, contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         pipe.send(("result", b""))
         while True:
             job: Job = pipe.recv()
@@ -175,10 +206,28 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
                 report=lambda progress: pipe.send(("progress", progress)),
             )
             try:
-                answer: tuple[str, Any] = ("result", call_handler(registry[job.type], job.payload, context))
+                answer: tuple[str, Any] = ("result", _call(runner, registry[job.type], job.payload, context))
             except Exception as error:  # noqa: BLE001  (the boundary of an attempt)
                 answer = ("error", _pickled(error))
             pipe.send(answer)
+
+
+def _call(runner: asyncio.Runner, task_type: TaskType, payload: bytes, context: Context) -> bytes:
+    from streams.executors import encode_result
+
+    value = task_type.validate(payload)
+    result = task_type.handler(value, context) if task_type.takes_context else task_type.handler(value)
+    if inspect.iscoroutine(result):
+        result = runner.run(result)
+    return bytes(encode_result(result))
+
+
+def _end_with_the_worker() -> None:
+    """End with the worker, even one that was killed while a handler keeps this process from looking at its pipe."""
+    worker = multiprocessing.parent_process()
+    if worker is not None:
+        worker.join()
+        os._exit(1)
 
 
 def _pickled(error: Exception) -> tuple[bytes | None, str, str]:
