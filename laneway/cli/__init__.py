@@ -6,7 +6,7 @@ from laneway import __version__
 from laneway.cli.configuration import config
 from laneway.cli.failures import exit_code_of
 from laneway.cli.outcomes import results
-from laneway.cli.system import api, broker, up, worker
+from laneway.cli.system import api, broker, up, worker, worker_process
 from laneway.cli.tasks import list_tasks, status, submit, types
 from laneway.cli.topics import topics
 
@@ -20,7 +20,7 @@ def cli() -> None:
     """
 
 
-for _command in (up, broker, api, worker, submit, status, list_tasks, results, types, topics, config):
+for _command in (up, broker, api, worker, worker_process, submit, status, list_tasks, results, types, topics, config):
     cli.add_command(_command)
 
 

@@ -104,14 +104,21 @@ def api(port: int | None, data_dir: Path | None, imports: tuple[str, ...], as_js
     return serve(settings, registry)
 
 
-@click.command()
-@click.option("--types", type=NameList(), help="Only these types, such as email,chat (default: all).")
-@click.option(
+TYPES = click.option("--types", type=NameList(), help="Only these types, such as email,chat (default: all).")
+ONLY_PRIORITIES = click.option(
     "--priorities", type=NameList(PRIORITIES), help="Only these priorities, such as high,normal (default: all)."
 )
+
+
+@click.command()
+@TYPES
+@ONLY_PRIORITIES
 @click.option(
-    "--concurrency", type=click.IntRange(1, 10_000), help="Tasks of each type that run at once.  [default: 16]"
+    "--concurrency",
+    type=click.IntRange(1, 10_000),
+    help="Tasks of each type that run at once in one process.  [default: 16]",
 )
+@click.option("--processes", type=click.IntRange(1, 64), help="Worker processes that are kept running.  [default: 1]")
 @data_dir_option()
 @import_option()
 @json_option(JSON_LOG)
@@ -119,17 +126,46 @@ def worker(
     types: list[str] | None,
     priorities: list[str] | None,
     concurrency: int | None,
+    processes: int | None,
     data_dir: Path | None,
     imports: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Run one worker alone: it executes the tasks of every type and priority, or of those named."""
+    """Run workers alone: they execute the tasks of every type and priority, or of those named.
+
+    A process that dies or stands still is started again. SIGTERM and Ctrl-C let what runs come to its end.
+    """
+    import asyncio
+
     overrides = {
         "worker.concurrency": concurrency,
+        "worker.instances": processes,
         "data_dir": data_dir,
         "log.format": "json" if as_json else None,
     }
     settings = _process_settings(overrides)
+
+    from laneway.stack.workers import Fleet
+
+    arguments = [
+        *(["--types", ",".join(types)] if types else []),
+        *(["--priorities", ",".join(priorities)] if priorities else []),
+        *(part for module in imports for part in ("--import", module)),
+    ]
+    return asyncio.run(Fleet(settings, arguments).run())
+
+
+@click.command(hidden=True)
+@TYPES
+@ONLY_PRIORITIES
+@import_option()
+def worker_process(types: list[str] | None, priorities: list[str] | None, imports: tuple[str, ...]) -> int:
+    """Be one worker process; `laneway worker` and `laneway up` start it, and tell it the rest in its environment."""
+    import faulthandler
+
+    settings = _process_settings({})
+    # So that a crash in native code, or the supervisor's SIGABRT, leaves every thread's stack in the log.
+    faulthandler.enable()
     registry = load_types(imports)
 
     from schemas.errors import ConfigurationError

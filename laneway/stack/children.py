@@ -110,9 +110,11 @@ class Child:
         name: what it is called, in what people read too.
         arguments: a module and its arguments.
         environment: all of it.
-        log: where everything it writes is kept.
+        log: where everything it writes is kept. ``None`` makes it a part of this very process for whoever looks from
+            outside: it writes where we write, unread, and whatever is sent to our process group reaches it too.
         events: who hears what of it.
         announces: the event in its log by which it says that it is ready.
+        keep: open files that it inherits.
     """
 
     def __init__(
@@ -121,9 +123,10 @@ class Child:
         arguments: Sequence[str],
         *,
         environment: dict[str, str],
-        log: Path,
+        log: Path | None,
         events: ChildEvents,
         announces: str | None = None,
+        keep: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.ready = asyncio.Event()
@@ -135,8 +138,11 @@ class Child:
         # -P: a folder of the user's called `schemas` or `streams` must not stand in for ours.
         self._command = [sys.executable, "-P", "-m", "laneway.parent", *arguments]
         self._environment = environment
-        self._log = BoundedLog(log)
+        self._log = BoundedLog(log) if log is not None else None
         self._events = events
+        self._keep = keep
+        self.last_code = 0
+        """Exit code of its latest end; 0 before there was one."""
         self._last = deque[str](maxlen=_LAST_LINES)
         self._stop = asyncio.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -160,19 +166,28 @@ class Child:
         if not done:
             self.kill()
             await asyncio.wait([self._task])
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     def kill(self) -> None:
         """Kill it and everything it started; returns at once."""
         self._stop.set()
-        if self._process is not None:
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal while it runs; it is started again when it dies of it."""
+        if self._process is None:
+            return
+        if number == signal.SIGKILL and self._log is not None:
             _kill_group(self._process.pid)
+        else:
+            self._process.send_signal(number)
 
     async def _supervise(self) -> None:
         deaths = 0
         while not self._stop.is_set():
             began = self._loop.time()
-            code = await self._run_once()
+            code = self.last_code = await self._run_once()
             if self._stop.is_set():
                 return
             if code == WRONG_USE:
@@ -189,10 +204,11 @@ class Child:
         process = subprocess.Popen(  # noqa: ASYNC220  (a fork takes milliseconds; asyncio's own waits for grandchildren)
             self._command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=None if self._log is None else subprocess.PIPE,
+            stderr=None if self._log is None else subprocess.STDOUT,
             env=self._environment,
-            start_new_session=True,
+            pass_fds=self._keep,
+            start_new_session=self._log is not None,
         )
         ended: asyncio.Future[int] = self._loop.create_future()
         ears = threading.Thread(target=self._listen, args=(process,), name=f"{self.name}-log", daemon=True)
@@ -211,7 +227,8 @@ class Child:
     ) -> None:
         # Left unreaped until its group is gone: until then its number cannot belong to anybody else.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        _kill_group(process.pid)
+        if self._log is not None:
+            _kill_group(process.pid)
         ears.join(_LAST_WORDS_WITHIN)
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
@@ -220,12 +237,12 @@ class Child:
         self._loop.call_soon_threadsafe(ended.set_result, code)
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
-        output = process.stdout
-        if output is None:
+        output, kept = process.stdout, self._log
+        if output is None or kept is None:
             return
         marker = self._announces.encode() if self._announces else None
         while line := output.readline(_LONGEST_LINE):
-            self._log.write(line)
+            kept.write(line)
             if marker and marker in line:
                 self._loop.call_soon_threadsafe(self.ready.set)
                 marker = None

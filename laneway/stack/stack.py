@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +17,10 @@ from laneway.stack.children import WRONG_USE, Child, ChildEvents
 from laneway.stack.demo import DOCUMENTS, check_samples, run_demo
 from laneway.stack.ports import claim
 from laneway.stack.report import Report
+from laneway.stack.workers import Death, SupervisedWorker, WorkerEvents, claim_names, watch_over
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings, environment_for
+from streams.watch import STALLED
 
 PARTITIONS: Final = 4
 """Of a lane, unless somebody chose another number: enough for a machine, and quick to make."""
@@ -64,7 +66,7 @@ class Stack:
         self._broker: SupervisedBroker | None = None
         self._sink: Child | None = None
         self._api: Child | None = None
-        self._workers: list[Child] = []
+        self._fleet: list[SupervisedWorker] = []
         self._stopping = False
         self._exit_code = 0
 
@@ -113,6 +115,10 @@ class Stack:
     @property
     def _data_dir(self) -> Path:
         return self._settings.data_dir
+
+    @property
+    def _workers(self) -> list[Child]:
+        return [worker.child for worker in self._fleet]
 
     @property
     def _children(self) -> list[Child]:
@@ -192,26 +198,47 @@ class Stack:
             self._sink.ready.set()
         imports = [part for module in self._plan.imports for part in ("--import", module)]
         self._api = self._child("api", ["laneway.cli", "api", *imports])
-        self._workers = [
-            self._child(f"worker-{number}", ["laneway.cli", "worker", *imports], announces="worker ready")
-            for number in range(1, self._plan.workers + 1)
-        ]
+        for number, name in enumerate(claim_names(self._settings, self._plan.workers), start=1):
+            label = f"worker-{number}"
+            self._fleet.append(
+                SupervisedWorker(
+                    name,
+                    self._child_settings,
+                    imports,
+                    label=label,
+                    log=self._log_file(label),
+                    events=WorkerEvents(
+                        said=self._report.child, died=self._on_worker_death, frozen=self._on_frozen_worker
+                    ),
+                    announces="worker ready",
+                )
+            )
 
-    def _child(self, name: str, arguments: list[str], announces: str | None = None) -> Child:
-        # Their output is a pipe to us: JSON, so that we know a warning when we see one.
-        log = self._settings.log.model_copy(update={"format": "json"})
-        settings = self._settings.model_copy(update={"log": log})
+    def _child(self, name: str, arguments: list[str]) -> Child:
         return Child(
             name,
             arguments,
-            environment=environment_for(settings) | {"PYTHONUNBUFFERED": "1"},
+            environment=environment_for(self._child_settings) | {"PYTHONUNBUFFERED": "1"},
             log=self._log_file(name),
             events=ChildEvents(said=self._report.child, died=self._on_death),
-            announces=announces,
         )
+
+    @property
+    def _child_settings(self) -> Settings:
+        # Their output is a pipe to us: JSON, so that we know a warning when we see one.
+        return self._settings.model_copy(update={"log": self._settings.log.model_copy(update={"format": "json"})})
+
+    def _on_worker_death(self, death: Death) -> None:
+        self._on_death(death.label, death.code, death.wait, [])
+
+    def _on_frozen_worker(self, label: str, seconds: float) -> None:
+        text = f"{label} has stood still for {seconds:.0f} s and is ended (its log: {self._log_file(label)})"
+        self._report.note("child_frozen", text, trouble=True, child=label, seconds=seconds)
 
     def _on_death(self, name: str, code: int, wait: timedelta, last: list[str]) -> None:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if code == STALLED:
+            how = "stood still and ended itself"
         self._report.note(
             "child_died",
             f"{name} {how}; starting it again in {wait.total_seconds():g} s (its log: {self._log_file(name)})",
@@ -312,13 +339,16 @@ class Stack:
     # Running and stopping.
 
     async def _watch(self) -> None:
-        """Keep everything running until cancelled; children see to themselves, the broker is seen to here."""
-        await self._unless_unstartable(self._broker.watch() if self._broker else _forever())
+        """Keep everything running until cancelled; children see to themselves, the others are seen to here."""
+        watching = [watch_over(self._fleet), *([self._broker.watch()] if self._broker else [])]
+        await self._unless_unstartable(_together(watching))
 
     async def _stop(self) -> None:
         """Workers first, which hand back or finish what they run; the broker last, so that they still can."""
         drain = timedelta(seconds=self._settings.worker.drain_timeout + 5)
         await asyncio.gather(*(worker.stop(drain) for worker in self._workers))
+        for worker in self._fleet:
+            worker.close()
         if self._api is not None:
             await self._api.stop(API_STOPS_WITHIN)
         if self._sink is not None:
@@ -328,5 +358,5 @@ class Stack:
         self._report.note("stopped", "Stopped.")
 
 
-async def _forever() -> None:
-    await asyncio.Event().wait()
+async def _together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*jobs)
