@@ -58,6 +58,9 @@ MAX_ERRORS: Final = 20
 MAX_ERROR_MESSAGE: Final = 1_000
 """Characters of one message in a header or status."""
 
+KIND_HEADERS: Final = {kind: (CE_TYPE, b"laneway." + kind.encode()) for kind in ("task", "status", "outcome", "event")}
+"""The one header in which the records of one step differ."""
+
 _JSON: Final = (CONTENT_TYPE, b"application/json")
 _SPEC: Final = (CE_SPECVERSION, b"1.0")
 _ERRORS_DECODER: Final = msgspec.json.Decoder(tuple[ErrorInfo, ...])
@@ -93,8 +96,8 @@ def cloud_event(kind: str, event_id: str, source: bytes, at: bytes, traceparent:
         traceparent: W3C trace context, if there is one.
     """
     headers: Headers = [
+        KIND_HEADERS[kind],
         (CE_ID, event_id.encode()),
-        (CE_TYPE, b"laneway." + kind.encode()),
         (CE_SOURCE, source),
         (CE_TIME, at),
         _SPEC,

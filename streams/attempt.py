@@ -1,9 +1,12 @@
 """One run of a handler, from the slot that it is given until it ends."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
+
+from msgspec import Raw
 
 from laneway.context import Context
 from laneway.registry import TaskType
@@ -23,6 +26,8 @@ class Attempt(Generic[Owner]):
     timeout: timedelta | None
     began: float | None = None
     """When the handler was called, on the monotonic clock: the time-out counts from here."""
+    alone: "Callable[[], Awaitable[Raw]] | None" = None
+    """Runs it where it can harm nobody, time-out and all: for a task that was there when a process crashed."""
     timed_out: bool = False
     over: bool = False
     """Its end was reported; whatever comes after is ignored."""

@@ -20,6 +20,7 @@ from schemas.settings import Settings
 from schemas.status import State, Status, order, supersedes
 from schemas.task import Lane, Task
 from streams import turns
+from streams.guard import CrashGuard
 from streams.lane_app import Record
 from streams.outcomes import Outcomes
 from streams.runs import Runs, fields_of, prefetch_for
@@ -45,10 +46,13 @@ class Dispatcher:
     Ordering: tasks of one ordering key run one at a time, in the order of their records.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, outcomes: Outcomes, runs: Runs, worker: str) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, outcomes: Outcomes, runs: Runs, guard: CrashGuard, worker: str
+    ) -> None:
         self._registry = registry
         self._outcomes = outcomes
         self._runs = runs
+        self._guard = guard
         self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._prefetch = prefetch_for(settings)
@@ -57,8 +61,6 @@ class Dispatcher:
         self._in_flight: dict[RunKey, Work] = {}
         self._closing = False
         self._pausing: set[tuple[Lane, int]] = set()
-        self.finished = 0
-        """How many runs have become durable."""
         self.flow_changed: asyncio.Event = asyncio.Event()
         """Set when ``pauses`` has changed."""
         runs.room = self._make_room
@@ -109,13 +111,13 @@ class Dispatcher:
     def membership_lost(self, lane: Lane) -> None:
         """Others may have started what runs here: its outcomes count only if it is delivered here again."""
         for work in self._in_flight.values():
-            if work.source.partition.lane == lane and work.attempt is not None and not work.published:
+            if work.source.partition.lane == lane and work.started_at is not None and not work.published:
                 work.fenced = True
 
     def _forget_unstarted(self, lane: Lane, unwanted: Callable[[Work], bool]) -> None:
         self._runs.discard(lane, unwanted)
         for key, work in list(self._in_flight.items()):
-            if work.attempt is None and not work.published and unwanted(work):
+            if work.started_at is None and not work.published and unwanted(work):
                 if work.timer is not None:
                     work.timer.cancel()
                 del self._in_flight[key]
@@ -184,6 +186,12 @@ class Dispatcher:
             self._consider(work)
         self._runs.fill(partition.lane.type)
 
+    def positions(self) -> dict[tuple[Lane, int], int]:
+        """The next record to be fetched, of each partition that is open and flows; from any thread."""
+        return {
+            (found.lane, found.number): found.position for found in list(self._partitions.values()) if found.flowing
+        }
+
     @property
     def pauses(self) -> set[tuple[Lane, int]]:
         """Partitions that must not be fetched: too much of them waits for too little."""
@@ -239,7 +247,10 @@ class Dispatcher:
         if status.state is State.RUNNING:
             if status.worker != self._worker and status.worker in work.source.partition.alive:
                 log.info("left alone: it runs on another worker", worker=status.worker, **fields_of(work))
-                work.source.partition.parked[work.task.id] = work
+                partition = work.source.partition
+                partition.parked[work.task.id] = work
+                # Whoever takes the partition over from us has to find the claim, too.
+                partition.tracker.note(work.source.record.offset, partition.read_from)
                 return False
             if told == asked:
                 return True
@@ -264,6 +275,7 @@ class Dispatcher:
         expires_at = work.task.expires_at
         if expires_at is not None and expires_at <= datetime.now(UTC):
             log.info("expired before it started", **fields_of(work))
+            work.ended = True
             self._outcomes.finished(work, State.EXPIRED)
             return
         self._runs.add(work)
@@ -283,7 +295,8 @@ class Dispatcher:
         self._in_flight.pop(work.key, None)
         if not durable:
             return
-        self.finished += 1
+        if work.ended:
+            self._guard.ended(work.task.id, work.task.generation)
         for asking in (work, *work.twins):
             if work.again is None:
                 self._acknowledge(asking, marker)

@@ -2,15 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final
 
 from msgspec import Raw
 
-from laneway.context import Context
-from laneway.registry import TaskType
 from schemas import codec
 from schemas.errors import ResultError, TaskTimeoutError
 from schemas.settings import Settings
@@ -18,6 +16,7 @@ from streams.attempt import Attempt
 from streams.handler_loop import HandlerLoop
 from streams.mailbox import Mailbox
 from streams.processes import Job, ProcessPool
+from streams.watch import LoopPulse
 
 MAX_RESULT_BYTES: Final = 512 * 1024
 CANCEL_GRACE: Final = 1.0
@@ -39,10 +38,19 @@ class Executors:
       thread cannot be: it was told by ``Context.cancelled`` and is left to itself.
     - ``ResultError``: what it returned is not JSON, or too large.
     - whatever the handler raised, ``CancelledError`` after ``cancel``.
+
+    Args:
+        settings: of the worker.
+        imports: modules that register the handlers.
+        ended: see ``Ended``.
+        on_loop: gets the pulse of each handler loop that is started.
     """
 
-    def __init__(self, settings: Settings, imports: list[str], ended: Ended) -> None:
+    def __init__(
+        self, settings: Settings, imports: list[str], ended: Ended, on_loop: Callable[[LoopPulse], None]
+    ) -> None:
         self._ended = ended
+        self._on_loop = on_loop
         self._loop = asyncio.get_running_loop()
         self._returns: Mailbox[tuple[Attempt[Any], Raw | BaseException]] = Mailbox(self._loop, self._return)
         self._loops: dict[str, HandlerLoop] = {}
@@ -56,19 +64,18 @@ class Executors:
         """Whether a handler still runs in a thread; the interpreter would wait for it before it ends."""
         return any(call.running() for call in tuple(self._calls)) or any(each.alive for each in self._closed_loops)
 
-    @property
-    def handler_loops(self) -> Iterable[HandlerLoop]:
-        """The loops that there are so far."""
-        return self._loops.values()
-
     def start(self, attempt: Attempt[Any]) -> None:
         """Begin an attempt."""
+        if attempt.alone is not None:
+            attempt.task = self._loop.create_task(self._run_alone(attempt, attempt.alone))
+            return
         match attempt.task_type.executor:
             case "loop":
                 name = attempt.task_type.name
                 loop = self._loops.get(name)
                 if loop is None:
                     loop = self._loops[name] = HandlerLoop(name, self._run)
+                    self._on_loop(loop.pulse)
                 loop.start(attempt)
             case "thread":
                 call = self._threads.submit(self._call, attempt)
@@ -80,7 +87,7 @@ class Executors:
     def cancel(self, attempt: Attempt[Any]) -> None:
         """Have an attempt end early, if it can be."""
         attempt.context.cancel()
-        if attempt.task_type.executor == "loop":
+        if attempt.task_type.executor == "loop" and attempt.alone is None:
             self._loops[attempt.task_type.name].cancel(attempt)
         elif attempt.task is not None:
             attempt.task.cancel()
@@ -89,7 +96,7 @@ class Executors:
         """End those that are past their time-out; called many times a second."""
         now = time.monotonic()
         for attempt in tuple(attempts):
-            if attempt.timeout is None or attempt.began is None or attempt.task_type.executor == "process":
+            if attempt.timeout is None or attempt.began is None:  # unbounded, not begun, or in a process
                 continue
             late = now - attempt.began - attempt.timeout.total_seconds()
             if late < 0 or attempt.over:
@@ -124,6 +131,13 @@ class Executors:
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = error
         self._returns.put((attempt, result))
+
+    async def _run_alone(self, attempt: Attempt[Any], alone: Callable[[], Awaitable[Raw]]) -> None:
+        try:
+            result: Raw | BaseException = await alone()
+        except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
+            result = error
+        self._return((attempt, result))
 
     async def _run_in_process(self, attempt: Attempt[Any]) -> None:
         context, timeout = attempt.context, attempt.timeout

@@ -59,10 +59,10 @@ class CrashGuard:
             delivery.attempt,
             delivery.deferrals,
             task.type,
-            work.source.message.partition,
+            work.source.record.partition,
             time.time(),
             suspect.crashes if suspect is not None else 0,
-            alone=work.task_type is not None and work.task_type.executor == "process",
+            alone=work.task_type.executor == "process",
         )
 
     def end(self, slot: int) -> None:

@@ -14,8 +14,8 @@ import uvloop
 
 from streams.attempt import Attempt
 from streams.mailbox import Mailbox
+from streams.watch import LoopPulse
 
-_BEAT: Final = 0.25
 _STOPS_WITHIN: Final = 2.0
 
 
@@ -29,8 +29,8 @@ class HandlerLoop:
 
     def __init__(self, name: str, run: Callable[[Attempt[Any]], Any]) -> None:
         self.name = name
-        self.last_beat = time.monotonic()
-        """When the loop last came round, on the monotonic clock."""
+        self.pulse = LoopPulse(name, busy=False)
+        """By which the watch sees that a handler blocks the loop."""
         self.running: set[asyncio.Task[None]] = set()
         self._run = run
         self._loop = uvloop.new_event_loop()
@@ -39,18 +39,9 @@ class HandlerLoop:
         self._thread = threading.Thread(target=self._serve, name=f"handlers-{name}", daemon=True)
         self._thread.start()
 
-    @property
-    def thread_id(self) -> int:
-        """Of its thread, as ``sys._current_frames`` has it."""
-        return self._thread.ident or 0
-
-    @property
-    def busy(self) -> bool:
-        """Whether it has anything to do."""
-        return bool(self.running or self._inbox)
-
     def start(self, attempt: Attempt[Any]) -> None:
         """From any thread: begin an attempt."""
+        self.pulse.busy = True
         self._inbox.put(attempt)
 
     def cancel(self, attempt: Attempt[Any]) -> None:
@@ -73,22 +64,23 @@ class HandlerLoop:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(self._beat)
+        pulse = self._loop.create_task(self.pulse.keep())
         self._loop.run_forever()
+        pulse.cancel()
         self._loop.run_until_complete(asyncio.gather(*self.running, return_exceptions=True))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
-
-    def _beat(self) -> None:
-        self.last_beat = time.monotonic()
-        self._loop.call_later(_BEAT, self._beat)
 
     def _begin(self, attempt: Attempt[Any]) -> None:
         attempt.began = time.monotonic()
         task = self._loop.create_task(self._run(attempt))
         attempt.task = task
         self.running.add(task)
-        task.add_done_callback(self.running.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self.running.discard(task)
+        self.pulse.busy = bool(self.running or self._inbox)
 
     @staticmethod
     def _cancel(attempt: Attempt[Any]) -> None:

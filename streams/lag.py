@@ -36,5 +36,6 @@ class LagProbe:
                 end = future.result(self._within + 1).offset
                 lag += max(0, end - positions[tp.topic, tp.partition])
         except (KafkaException, TimeoutError):
+            self._admin = None  # it keeps the leaders that it once learned; the next one asks anew
             return None
         return lag

@@ -54,8 +54,12 @@ class Takeover(NamedTuple):
 
     moved_on: dict[str, Status]
     """By task id, the furthest status that says a run is over (final, or waiting for the next run), or under way."""
+    start: int
+    """Where the group goes on in the lane's partition."""
     redelivered_until: int
     """End of the lane's partition at the time: records beyond it were nobody's before."""
+    read_from: int = 0
+    """Where the read of the partition of ``status`` began."""
     read_until: int = 0
     """How far the partition of ``status`` was read."""
     alive: frozenset[str] = frozenset()
@@ -71,16 +75,16 @@ class MarkerReader:
     def __init__(self, settings: Settings) -> None:
         self._topics = Topics(settings.kafka.topic_prefix)
         config = client_config(settings, "laneway-markers")
-        self._admin = AdminClient(config)
-        self._consumer = Consumer(
-            {
-                **config,
-                "group.id": f"{settings.kafka.topic_prefix}markers",  # required by the client; never joined
-                "enable.auto.commit": False,
-                "enable.partition.eof": False,
-                "fetch.wait.max.ms": 20,
-            }
-        )
+        self._admin_config = config
+        self._consumer_config = {
+            **config,
+            "group.id": f"{settings.kafka.topic_prefix}markers",  # required by the client; never joined
+            "enable.auto.commit": False,
+            "enable.partition.eof": False,
+            "fetch.wait.max.ms": 20,
+        }
+        self._admin = AdminClient(self._admin_config)
+        self._consumer = Consumer(self._consumer_config)
 
     def take_over(self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None]) -> dict[int, Takeover]:
         """What former owners of these partitions had told beyond their last commits.
@@ -91,6 +95,7 @@ class MarkerReader:
         try:
             return self._take_over(lane, commits)
         except (KafkaException, TimeoutError) as error:
+            self._renew()
             raise BrokerUnavailableError(f"no done-markers for {lane}: {error}") from error
 
     def follow(self, lane: Lane, positions: Mapping[int, int]) -> dict[int, Takeover]:
@@ -104,11 +109,18 @@ class MarkerReader:
             alive = self._alive(lane)
             return {number: self._read(number, start)._replace(alive=alive) for number, start in positions.items()}
         except (KafkaException, TimeoutError) as error:
+            self._renew()
             raise BrokerUnavailableError(f"no news of tasks that run elsewhere, {lane}: {error}") from error
 
     def close(self) -> None:
         """Release the client."""
         self._consumer.close()
+
+    def _renew(self) -> None:
+        """Take new clients: one that saw its broker go may ask the wrong one for ever."""
+        self._consumer.close()
+        self._admin = AdminClient(self._admin_config)
+        self._consumer = Consumer(self._consumer_config)
 
     def _take_over(self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None]) -> dict[int, Takeover]:
         topic = self._topics.lane(lane)
@@ -118,7 +130,7 @@ class MarkerReader:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
             committed = commit.offset if commit is not None and commit.offset >= 0 else low
             if max(low, committed) >= high:
-                taken[number] = Takeover({}, high)
+                taken[number] = Takeover({}, max(low, committed), high)
                 continue
             start = read_commit_metadata(commit)
             if start is None:
@@ -126,7 +138,9 @@ class MarkerReader:
             found = self._read(number, start)
             if any(status.state is State.RUNNING for status in found.moved_on.values()):
                 alive = self._alive(lane) if alive is None else alive
-            taken[number] = found._replace(redelivered_until=high, alive=alive or frozenset())
+            taken[number] = found._replace(
+                start=max(low, committed), redelivered_until=high, alive=alive or frozenset()
+            )
             log.info(
                 "took over a partition with open records",
                 position=f"{topic}-{number}@{committed}",
@@ -161,7 +175,7 @@ class MarkerReader:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(tp.topic, number), timeout=_TIMEOUT)
         moved_on: dict[str, Status] = {}
         if start == OFFSET_END or high <= max(start, low):
-            return Takeover(moved_on, 0, high)
+            return Takeover(moved_on, 0, 0, max(start, low), high)
         self._consumer.assign([tp])
         position = max(start, low)
         while position < high:
@@ -177,7 +191,7 @@ class MarkerReader:
                     raise KafkaException(record.error())
                 position = (record.offset() or 0) + 1
                 self._note(record.value(), moved_on)
-        return Takeover(moved_on, 0, position)
+        return Takeover(moved_on, 0, 0, max(start, low), position)
 
     @staticmethod
     def _note(value: bytes | None, moved_on: dict[str, Status]) -> None:

@@ -71,10 +71,12 @@ class Outcomes:
 
     async def settled(self, partitions: list[Partition]) -> None:
         """Wait until nothing of these partitions is on its way."""
-        while any(work.source.partition in partitions for work in self._works_on_their_way()):  # noqa: ASYNC110
+        while any(work.source.partition in partitions for work in self._unsettled()):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
-    def _works_on_their_way(self) -> Iterable[Work]:
+    def _unsettled(self) -> Iterable[Work]:
+        for work, _ in self._held_back:
+            yield work
         for works in self._on_their_way.values():
             yield from works
 

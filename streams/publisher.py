@@ -6,14 +6,16 @@ import msgspec
 
 from laneway.kafka.producer import OutgoingRecord
 from schemas import codec
-from schemas.headers import MAX_ERRORS, Headers, cloud_event, delivery_headers, task_event_id, timestamp
+from schemas.headers import KIND_HEADERS, MAX_ERRORS, Headers, cloud_event, delivery_headers, task_event_id, timestamp
 from schemas.outcome import Event, Outcome
 from schemas.retry import Retry
-from schemas.status import ErrorInfo, State, Status
+from schemas.status import NULL, ErrorInfo, State, Status
 from schemas.topics import Topics, rung_for
 from streams.deadletters import dead_letter_headers
 from streams.work import Source, Work, next_delivery
 
+_EVENT = KIND_HEADERS["event"]
+_OUTCOME = KIND_HEADERS["outcome"]
 TOLD = 2
 """Status and event lead a step; what others act on follows."""
 
@@ -23,6 +25,8 @@ class Publisher:
 
     def __init__(self, topics: Topics, worker: str) -> None:
         self._topics = topics
+        self._status_topic = topics.status
+        self._events_topic = topics.events
         self._worker = worker
         self._source = f"/laneway/worker/{worker}".encode()
 
@@ -37,10 +41,10 @@ class Publisher:
         """The task has ended."""
         now = datetime.now(UTC)
         error = self._placed(work, error, now)
-        status = self._status(work, state, updated_at=now, finished_at=now, error=error)
-        if result is not None:
-            status = msgspec.structs.replace(status, result=result)
-        return [*self._step(work, status, error=error), self._outcome(work, status)]
+        status = self._status(work, state, updated_at=now, finished_at=now, error=error, result=result or NULL)
+        step = self._step(work, status, error=error)
+        step.append(self._outcome(work, status, step[0].headers))
+        return step
 
     def dead_lettered(
         self, work: Work, reason: str, error: ErrorInfo, *, traceback: str | None = None
@@ -49,9 +53,10 @@ class Publisher:
         now = datetime.now(UTC)
         error = self._placed(work, error, now) or error
         status = self._status(work, State.DEAD_LETTERED, updated_at=now, finished_at=now, error=error)
+        step = self._step(work, status, error=error, traceback=traceback)
         return [
-            *self._step(work, status, error=error, traceback=traceback),
-            self._outcome(work, status),
+            *step,
+            self._outcome(work, status, step[0].headers),
             self._dead_letter(work, status, reason, error),
         ]
 
@@ -76,7 +81,7 @@ class Publisher:
         """
         if status.state is State.RETRYING:
             return [self._next_run(work, status)]
-        records = [self._outcome(work, status)]
+        records = [self._outcome(work, status, self._headers("outcome", work, status))]
         if status.state is State.DEAD_LETTERED and status.error is not None:
             records.append(self._dead_letter(work, status, "repaired", status.error))
         return records
@@ -111,6 +116,7 @@ class Publisher:
         not_before: datetime | None = None,
         progress: object = None,
         error: ErrorInfo | None = None,
+        result: msgspec.Raw = NULL,
         failed: bool = True,
     ) -> Status:
         task, delivery = work.task, work.delivery
@@ -130,6 +136,7 @@ class Publisher:
             finished_at=finished_at,
             not_before=not_before,
             progress=progress,  # type: ignore[arg-type]  # Progress | None
+            result=result,
             error=error,
             errors=errors,
             labels=task.labels,
@@ -160,12 +167,15 @@ class Publisher:
             error=error,
             traceback=traceback,
         )
+        headers = self._headers("status", work, status)
+        number, key = work.source.record.partition, work.task.id.encode()
         return [
-            self._record(self._topics.status, work, codec.encode(status), self._headers("status", work, status)),
-            self._record(self._topics.events, work, codec.encode(event), self._headers("event", work, status)),
+            OutgoingRecord(self._status_topic, number, key, codec.encode(status), headers),
+            OutgoingRecord(self._events_topic, number, key, codec.encode(event), [_EVENT, *headers[1:]]),
         ]
 
-    def _outcome(self, work: Work, status: Status) -> OutgoingRecord:
+    def _outcome(self, work: Work, status: Status, headers: Headers) -> OutgoingRecord:
+        """The record for ``results.<type>``, with the headers of another record of the step."""
         outcome = Outcome(
             id=status.id,
             type=status.type,
@@ -185,7 +195,13 @@ class Publisher:
             worker=status.worker,
         )
         topic = self._topics.results(work.source.partition.lane.type)
-        return self._record(topic, work, codec.encode(outcome), self._headers("outcome", work, status))
+        return OutgoingRecord(
+            topic,
+            work.source.record.partition,
+            work.task.id.encode(),
+            codec.encode(outcome),
+            [_OUTCOME, *headers[1:]],
+        )
 
     def _next_run(self, work: Work, status: Status) -> OutgoingRecord:
         """The task's own bytes, with headers that ask for the next run, into the ladder or straight into its lane."""
@@ -216,7 +232,3 @@ class Publisher:
     def _headers(self, kind: str, work: Work, status: Status) -> Headers:
         event_id = task_event_id(work.task, status.attempt, status.deferrals, status.state)
         return cloud_event(kind, event_id, self._source, timestamp(status.updated_at), work.traceparent)
-
-    @staticmethod
-    def _record(topic: str, work: Work, value: bytes, headers: Headers) -> OutgoingRecord:
-        return OutgoingRecord(topic, work.source.record.partition, work.task.id.encode(), value, headers)

@@ -17,11 +17,13 @@ from schemas.errors import LanewayError
 from schemas.retry import Cancel, Retry, verdict
 from schemas.settings import Settings
 from schemas.status import Progress, State
-from schemas.task import Lane
+from schemas.task import Lane, Priority
 from streams.attempt import Attempt
 from streams.executors import Executors
+from streams.guard import CrashGuard
 from streams.outcomes import Outcomes
 from streams.scheduler import SlotScheduler
+from streams.watch import LoopPulse
 from streams.work import Work
 
 log = structlog.get_logger(__name__)
@@ -34,16 +36,25 @@ HAND_BACK_WITHIN: Final = 1.0
 class Runs:
     """The slots of each type, what runs in them, and what waits for them."""
 
-    def __init__(self, settings: Settings, registry: Registry, outcomes: Outcomes, imports: list[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        outcomes: Outcomes,
+        imports: list[str],
+        guard: CrashGuard,
+        on_loop: Callable[[LoopPulse], None],
+    ) -> None:
         self.room: Callable[[Lane], None]
         """Called with a lane of which few wait for a slot."""
         self.handed_back: Callable[[Work], None]
         """Gets each work that was cut off by the end of the worker."""
         self._settings = settings
         self._outcomes = outcomes
+        self._guard = guard
         self._loop = asyncio.get_running_loop()
         self._files = FileStore(settings.files_dir)
-        self.executors = Executors(settings, imports, self._ended)
+        self.executors = Executors(settings, imports, self._ended, on_loop)
         self._slots: dict[str, SlotScheduler[Work]] = {
             task_type.name: SlotScheduler(settings.worker.concurrency, clock=self._loop.time) for task_type in registry
         }
@@ -60,6 +71,11 @@ class Runs:
         """Forget those of a lane that wait and are ``unwanted``."""
         if lane.type in self._slots:
             self._slots[lane.type].discard(lane.priority, unwanted)
+
+    @property
+    def waiting(self) -> int:
+        """Works that wait for nothing but a slot."""
+        return sum(slots.waiting(priority) for slots in self._slots.values() for priority in Priority)
 
     def full(self, lane: Lane) -> bool:
         """Whether enough of a lane wait for a slot."""
@@ -92,7 +108,13 @@ class Runs:
             files=self._files,
             report=partial(self._report, work),
         )
-        work.attempt = Attempt(work, task_type, bytes(task.payload), context, timeout)
+        payload = bytes(task.payload)
+        work.attempt = Attempt(work, task_type, payload, context, timeout)
+        suspect = self._guard.suspect(task.id, task.generation)
+        if suspect is not None:
+            work.attempt.alone = partial(self._guard.run_alone, suspect, task_type, payload, context, timeout)
+        else:
+            work.flight = self._guard.begin(work)
         self.running.add(work)
         self.executors.start(work.attempt)
 
@@ -107,7 +129,10 @@ class Runs:
         work.attempt = None  # they know each other: without this only the garbage collector would part them
         self.running.discard(work)
         self._slots[lane.type].release(lane.priority)
+        if work.flight is not None:
+            self._guard.end(work.flight)
         if isinstance(result, Raw):
+            work.ended = True
             self._outcomes.finished(work, State.SUCCEEDED, result=result)
         elif isinstance(result, asyncio.CancelledError) and self._closing:
             self.handed_back(work)  # no acknowledgement: another worker takes it
@@ -122,6 +147,7 @@ class Runs:
         level = error.log_level if isinstance(error, LanewayError) else 30
         told = None if isinstance(error, LanewayError) else "".join(tracebacks.format_exception(error))[-MAX_TRACEBACK:]
         fields = fields_of(work)
+        work.ended = not isinstance(follows, Retry)
         if isinstance(follows, Retry):
             due = datetime.now(UTC) + follows.delay
             log.log(level, "runs again", error=repr(error), in_seconds=follows.delay.total_seconds(), **fields)

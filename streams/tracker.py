@@ -52,6 +52,11 @@ class OffsetTracker:
             del self._index[self._open.popleft().offset]
 
     @property
+    def delivered_until(self) -> int | None:
+        """The next record to be delivered; ``None`` before the first delivery."""
+        return self._next
+
+    @property
     def committable(self) -> int | None:
         """The next record that has to be done; ``None`` before the first delivery."""
         return self._open[0].offset if self._open else self._next

@@ -36,8 +36,12 @@ class Partition:
     """What former owners had told, though their commit did not reach it: by task id, the furthest status."""
     alive: frozenset[str] = frozenset()
     """Workers that the lane's group took for alive when ``moved_on`` was read."""
+    start: int = 0
+    """Where the group went on when the partition came to us."""
     redelivered_until: int = 0
     """Records at and beyond this offset were appended after the assignment: nobody had them before."""
+    read_from: int = 0
+    """Where the read of ``status`` began."""
     read_until: int = 0
     """How far ``status`` was read."""
     parked: "dict[str, Work]" = field(default_factory=dict)
@@ -46,6 +50,16 @@ class Partition:
     """For each ordering key that is taken: the tasks that wait for their turn."""
     queued_by_key: int = 0
     """How many wait in ``keys``."""
+
+    @property
+    def flowing(self) -> bool:
+        """Whether its records are fetched and may start."""
+        return self.held is None and not (self.paused or self.revoked or self.releasing)
+
+    @property
+    def position(self) -> int:
+        """The next record to be delivered."""
+        return max(self.tracker.delivered_until or 0, self.start)
 
 
 @dataclass(eq=False, slots=True)
@@ -88,6 +102,10 @@ class Work:
     """Further records that ask for this very run: done when it is."""
     attempt: "Attempt[Work] | None" = None
     """While it runs."""
+    flight: int | None = None
+    """Its place in the flight recorder."""
+    ended: bool = False
+    """The task is over with this run: no other one follows."""
     timer: Any = None
     """While it is not due."""
 

@@ -26,12 +26,17 @@ from schemas.settings import Settings
 from schemas.task import Lane, Priority
 from schemas.topics import Topics
 from streams.dispatcher import Dispatcher
+from streams.flight import Phase
+from streams.guard import CrashGuard
+from streams.lag import LagProbe
 from streams.lane_app import LaneApp, start_apps
 from streams.markers import MarkerReader, client_suffix
 from streams.outcomes import Outcomes
 from streams.publisher import Publisher
 from streams.runs import Runs
+from streams.suspect_log import SuspectReader
 from streams.timers import Timers
+from streams.watch import LoopPulse, Standing, Watch
 from streams.work import Partition
 
 log = structlog.get_logger(__name__)
@@ -103,13 +108,17 @@ class Worker:
         self._registry = registry
         self._lanes = lanes
         self._topics = Topics(settings.kafka.topic_prefix)
-        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        # With the process id: a lease is told by this name, and must not pass on to whoever is started in its place.
+        self.name = f"{settings.worker.name or socket.gethostname()}-{os.getpid()}"
+        self._pulse = LoopPulse("main")
+        self._lag_probe = LagProbe(settings)
         self._imports = imports
         self._timers = Timers(settings)
         self._stop: asyncio.Event
         self._apps: dict[Lane, LaneApp] = {}
         self._dispatcher: Dispatcher
         self._runs: Runs
+        self._guard: CrashGuard
 
     @property
     def threads_busy(self) -> bool:
@@ -126,24 +135,50 @@ class Worker:
             return 0
         producer = RecordProducer(self._settings, self.name)
         outcomes = Outcomes(producer, Publisher(self._topics, self.name), lambda lane: self._apps[lane].lease_holds)
-        self._runs = Runs(self._settings, self._registry, outcomes, self._imports)
-        self._dispatcher = Dispatcher(self._settings, self._registry, outcomes, self._runs, self.name)
+        guard = CrashGuard(self._settings, self._imports, producer, self.name)
+        watch = Watch(
+            self._pulse,
+            self._standing,
+            ended_after=self._settings.worker.stall_timeout,
+            standstill_after=self._settings.worker.standstill_timeout,
+            lag=self._lag,
+            recorder=guard.recorder,
+        )
+        self._guard = guard
+        self._runs = Runs(self._settings, self._registry, outcomes, self._imports, guard, watch.loops.append)
+        self._dispatcher = Dispatcher(self._settings, self._registry, outcomes, self._runs, guard, self.name)
         self._apps = {
             lane: LaneApp(lane, self._settings, self._dispatcher, client_id=f"{self.name}{client_suffix(lane)}")
             for lane in self._lanes
         }
-        background = [loop.create_task(job) for job in (self._tick(), self._open_partitions(), self._control_flow())]
+        jobs = (self._pulse.keep(), self._tick(), self._open_partitions(), self._control_flow())
+        background = [loop.create_task(job) for job in jobs]
+        watch.start()
+        await guard.take_over()
         self._timers.start()
         code = 0
         try:
             await start_apps(list(self._apps.values()))
             _tame_garbage_collector()
+            guard.enter(Phase.READY)
             log.info("worker ready", worker=self.name, lanes=len(self._lanes), slots=self._settings.worker.concurrency)
             code = await self._watch(background)
         finally:
             await self._end(background, producer)
+        watch.stop()
+        if code == 0:
+            guard.enter(Phase.STOPPED)
         log.info("worker stopped", worker=self.name)
         return code
+
+    def _standing(self) -> Standing:
+        """For the watch: from a thread of its own."""
+        running, waiting = len(self._runs.running), self._runs.waiting
+        return Standing(self._guard.finished, running, waiting, excused=self._stop.is_set())
+
+    def _lag(self) -> int | None:
+        positions = self._dispatcher.positions()
+        return self._lag_probe.lag({(self._topics.lane(lane), number): at for (lane, number), at in positions.items()})
 
     async def _topics_there(self) -> bool:
         """Wait for the broker and hold its topics against the contract; False when asked to stop meanwhile."""
@@ -205,13 +240,13 @@ class Worker:
 
         What runs on other workers is followed until it is over or they are gone.
         """
-        reader = MarkerReader(self._settings)
+        reader, suspect_reader = MarkerReader(self._settings), SuspectReader(self._settings)
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="markers") as thread:
             try:
                 followed_at = loop.time()
                 while True:
-                    if await self._open_some(reader, loop, thread):
+                    if await self._open_some(reader, suspect_reader, loop, thread):
                         continue
                     if loop.time() - followed_at > _FOLLOW_EVERY:
                         await self._follow_parked(reader, loop, thread)
@@ -219,9 +254,14 @@ class Worker:
                     await asyncio.sleep(0.01)
             finally:
                 thread.submit(reader.close)
+                thread.submit(suspect_reader.close)
 
     async def _open_some(
-        self, reader: MarkerReader, loop: asyncio.AbstractEventLoop, thread: ThreadPoolExecutor
+        self,
+        reader: MarkerReader,
+        suspect_reader: SuspectReader,
+        loop: asyncio.AbstractEventLoop,
+        thread: ThreadPoolExecutor,
     ) -> bool:
         unopened = self._dispatcher.unopened()
         if not unopened:
@@ -232,6 +272,8 @@ class Worker:
             found = await self._apps[lane].consumer.committed_before(mine)
             commits = {number: found.get(number) for number in mine}
             taken = await loop.run_in_executor(thread, reader.take_over, lane, commits)
+            with_old_records = [number for number, found in taken.items() if found.start < found.redelivered_until]
+            self._guard.learn(await loop.run_in_executor(thread, suspect_reader.read, with_old_records))
         except (BrokerUnavailableError, KafkaError) as error:
             log.warning("done-markers not read yet, tried again", lane=str(lane), said=str(error))
             await asyncio.sleep(_TRY_AGAIN_AFTER)
@@ -239,7 +281,9 @@ class Worker:
         for number, takeover in taken.items():
             if not mine[number].revoked:
                 mine[number].moved_on = takeover.moved_on
+                mine[number].start = takeover.start
                 mine[number].redelivered_until = takeover.redelivered_until
+                mine[number].read_from = takeover.read_from
                 mine[number].read_until = takeover.read_until
                 mine[number].alive = takeover.alive
                 self._dispatcher.open_partition(mine[number])

@@ -25,7 +25,8 @@ class LogEnds:
         topic = Topics(settings.kafka.topic_prefix).status
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         self._question = {TopicPartition(topic, each): latest for each in range(settings.kafka.partitions)}
-        self._client = AdminClient(client_config(settings, "laneway-ends"))
+        self._config = client_config(settings, "laneway-ends")
+        self._client = AdminClient(self._config)
         self._running: asyncio.Task[dict[int, int]] | None = None
         self._next: asyncio.Task[dict[int, int]] | None = None
 
@@ -61,4 +62,6 @@ class LogEnds:
                 partition.partition: answer.result(REQUEST_TIMEOUT + 1).offset for partition, answer in answers.items()
             }
         except (KafkaException, TimeoutError) as error:
+            # The client keeps the leaders that it once learned: after a fail-over it would ask the wrong ones for ever.
+            self._client = AdminClient(self._config)
             raise BrokerUnavailableError(f"the broker does not tell where the log ends: {error}") from error

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import re
+import signal
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -90,3 +93,39 @@ def _note(path: str, line: str) -> None:
         os.write(descriptor, f"{line}\n".encode())
     finally:
         os.close(descriptor)
+
+
+@task("test.poison", retry=QUICK)
+async def poison(payload: dict[str, Any], ctx: Context) -> int:
+    """Note the start in the file ``path``, and crash its process the way ``do`` says, unless it is ``nothing``."""
+    _note(payload["path"], f"start {ctx.task_id} {os.getpid()}")
+    await asyncio.sleep(payload["seconds"])
+    if payload["do"] == "abort":
+        os.abort()
+    if payload["do"] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    _note(payload["path"], f"end {ctx.task_id} {os.getpid()}")
+    return os.getpid()
+
+
+def _stand_still(*_: object) -> None:
+    time.sleep(3600)
+
+
+def _hold_the_interpreter(*_: object) -> None:
+    # The engine backtracks for ages and lets no other thread run meanwhile.
+    re.fullmatch(r"(a|aa)+$", "a" * 60 + "b")
+
+
+# Only the main thread hears signals, and a worker's main loop runs in it: whoever sends one of these stops that loop.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGUSR1, _stand_still)
+    signal.signal(signal.SIGUSR2, _hold_the_interpreter)
+
+
+@task("test.busy", retry=RetryPolicy(max_attempts=1), executor="process")
+def busy(payload: dict[str, Any], ctx: Context) -> None:
+    """Note the start in the file ``path``, and keep the process busy for very long."""
+    _note(payload["path"], f"start {ctx.task_id}")
+    while True:
+        pass
