@@ -36,7 +36,7 @@ DLQ_WORKER: Final = "laneway-dlq-worker"
 
 HEADERS: Final[dict[str, str]] = {
     CE_ID: "Unique with `ce_source`: names the task, its generation and the step.",
-    CE_TYPE: "`laneway.task`, `laneway.status`, `laneway.outcome` or `laneway.event`.",
+    CE_TYPE: "`laneway.task`, `laneway.status`, `laneway.outcome`, `laneway.event` or `laneway.suspect`.",
     CE_SOURCE: "Which process wrote the record: `/laneway/ingest`, `/laneway/worker/<name>`.",
     CE_TIME: "When it was written, RFC 3339.",
     CE_SPECVERSION: "`1.0`.",
@@ -58,7 +58,7 @@ MAX_ERRORS: Final = 20
 MAX_ERROR_MESSAGE: Final = 1_000
 """Characters of one message in a header or status."""
 
-KIND_HEADERS: Final = {kind: (CE_TYPE, b"laneway." + kind.encode()) for kind in ("task", "status", "outcome", "event")}
+KIND_HEADERS: Final = {kind: (CE_TYPE, b"laneway." + kind.encode()) for kind in ("task", "status", "outcome", "event", "suspect")}
 """The one header in which the records of one step differ."""
 
 _JSON: Final = (CONTENT_TYPE, b"application/json")
@@ -89,7 +89,7 @@ def cloud_event(kind: str, event_id: str, source: bytes, at: bytes, traceparent:
     """The headers that every record of ours carries.
 
     Args:
-        kind: ``task``, ``status``, ``outcome`` or ``event``.
+        kind: ``task``, ``status``, ``outcome``, ``event`` or ``suspect``.
         event_id: unique for ``source``.
         source: such as ``b"/laneway/ingest"``.
         at: see ``timestamp``.
