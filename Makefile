@@ -54,6 +54,14 @@ endif
 run: setup ## Start everything, run the sample tasks, stay up until Ctrl-C (KAFKA=host:port for your own cluster)
 	@exec $(BIN)/laneway up --demo
 
+##@ Measure
+
+# What `laneway bench` takes: `make bench ONLY=noop,cpu RUNS=5 OUTPUT=figures.json`.
+BENCH_OPTIONS = $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) $(if $(OUTPUT),--output $(OUTPUT))
+.PHONY: bench
+bench: setup ## Measure throughput, latency, priority and memory (ONLY=noop,cpu RUNS=5 OUTPUT=FILE)
+	@$(BIN)/laneway bench $(BENCH_OPTIONS)
+
 ##@ Check
 
 .PHONY: test

@@ -17,6 +17,7 @@
     ├── TransportError              the broker's trouble: never spends an attempt
     │   ├── BrokerUnavailableError
     │   └── RecordTooLargeError
+    ├── BenchmarkError              a figure could not be taken
     └── AdmissionError              an answer of the API other than success
         ├── MalformedRequestError   400
         ├── TaskNotFoundError       404
@@ -167,6 +168,10 @@ class RecordTooLargeError(TransportError):
 
     retriable = False
     http_status = 413
+
+
+class BenchmarkError(LanewayError):
+    """A figure could not be taken: a part did not start or ended, or the tasks did not come out as they must."""
 
 
 class AdmissionError(LanewayError):

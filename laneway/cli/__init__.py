@@ -3,6 +3,7 @@
 import click
 
 from laneway import __version__
+from laneway.cli.bench import bench
 from laneway.cli.configuration import config
 from laneway.cli.failures import exit_code_of
 from laneway.cli.outcomes import results
@@ -20,7 +21,12 @@ def cli() -> None:
     """
 
 
-for _command in (up, broker, api, worker, worker_process, submit, status, list_tasks, results, types, topics, config):
+_COMMANDS = (
+    *(up, broker, api, worker, worker_process),
+    *(submit, status, list_tasks, results, types),
+    *(topics, config, bench),
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 
