@@ -24,7 +24,7 @@ TEST_ROOMS := $(wildcard tests/unit tests/contract tests/architecture tests/inte
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' Makefile
+		/^[a-z-]+:.*## / {printf "  \033[36m%-11s\033[0m %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
 setup: $(STAMP) ## Make .venv with the locked dependencies, and nothing else
@@ -61,6 +61,10 @@ BENCH_OPTIONS = $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) $(if $
 .PHONY: bench
 bench: setup ## Measure throughput, latency, priority and memory (ONLY=noop,cpu RUNS=5 OUTPUT=FILE)
 	@$(BIN)/laneway bench $(BENCH_OPTIONS)
+
+.PHONY: bench-peers
+bench-peers: setup ## Measure Celery, Dramatiq, taskiq and Huey beside it (PEERS=celery,taskiq ONLY=noop RUNS=3)
+	@$(BIN)/python -m tests.bench.peers $(if $(PEERS),--peers $(PEERS)) $(BENCH_OPTIONS)
 
 ##@ Check
 

@@ -62,7 +62,7 @@ class BenchPlan:
     looked_before_seconds: float = 1.0
     """How long the machine is looked at before a run, for what else is at work on it."""
     share_system: bool = False
-    """Whether sections share one system. They don't where figures count: what one leaves behind is not the next one's."""
+    """Whether sections share one system. Not where figures count: what one leaves behind is not the next one's."""
     patience: float = 300.0
     """Seconds after which what is waited for is given up."""
 

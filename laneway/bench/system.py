@@ -22,6 +22,7 @@ from schemas.settings import Settings, environment_for
 BROKER_WITHIN: Final = 300.0
 """The first start on a machine fetches Kafka."""
 READY_WITHIN: Final = 120.0
+_APPLY_TRIES: Final = 3
 _HOST: Final = "127.0.0.1"
 
 
@@ -119,18 +120,20 @@ class System:
             BenchmarkError: a part did not start.
         """
         self._folder.mkdir(parents=True)
-        applied = run(
-            [sys.executable, "-P", "-m", "laneway.cli", "topics", "apply", "--import", MODULE, "--json"],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if applied.returncode:
-            raise BenchmarkError(f"the topics could not be applied: {applied.stderr.strip()}")
+        self._apply_topics()
         self._api = self._part("api", ["api", "--import", MODULE])
         self.start_workers()
         self.until_caught_up()
+
+    def _apply_topics(self) -> None:
+        command = [sys.executable, "-P", "-m", "laneway.cli", "topics", "apply", "--import", MODULE, "--json"]
+        for attempt in range(1, _APPLY_TRIES + 1):
+            applied = run(command, env=self._environment, capture_output=True, text=True, check=False)
+            if not applied.returncode:
+                return
+            # A busy broker takes its time to find leaders for new topics; applying again waits for them.
+            if attempt == _APPLY_TRIES:
+                raise BenchmarkError(f"the topics could not be applied: {applied.stderr.strip()}")
 
     def start_workers(self) -> None:
         """Start the workers; returns once they consume."""
