@@ -124,10 +124,10 @@ def saturated(bench: Bench) -> Iterator[Figures]:
             both_wait_from = time.monotonic()
             outcomes.until({*low, *high}, plan.patience)
             figures = meter.figures(2 * plan.saturated)
-            yield {**_shares(outcomes.ended(), both_wait_from), **figures}
+            yield {**shares(outcomes.ended(), both_wait_from), **figures}
 
 
-def _shares(ended: list[Ended], since: float) -> Figures:
+def shares(ended: list[Ended], since: float) -> Figures:
     """What ``low`` got while both lanes had tasks waiting."""
     highs = sorted(each.seen_at for each in ended if each.priority == "high" and each.seen_at >= since)
     until = highs[int(len(highs) * _MIDDLE) - 1] if highs else since

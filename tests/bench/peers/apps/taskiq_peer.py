@@ -97,11 +97,17 @@ def prepare():
     # Made before the workers start: a consumer that subscribes to a topic that is not there finds it much later.
     admin = broker._kafka_admin_client
     known = set(admin.list_topics())
-    admin.create_topics([topic for topic in topics.values() if topic.name not in known])
+    missing = [topic for topic in topics.values() if topic.name not in known]
+    if missing:
+        admin.create_topics(missing)
 
 
 def purge():
-    broker._kafka_admin_client.delete_topics([topic.name for topic in topics.values()])
+    admin = broker._kafka_admin_client
+    known = set(admin.list_topics())
+    ours = [topic.name for topic in topics.values() if topic.name in known]
+    if ours:
+        admin.delete_topics(ours)
 
 
 def close():
