@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -159,6 +160,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs, says nothing of speed")
     parser.add_argument("--output", type=Path, default=FOLDER / "peers.json")
     said = parser.parse_args()
+    # As Ctrl-C does: what was started is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = BenchPlan(settings=load_settings())
     if said.quick:
         plan = plan.quick()

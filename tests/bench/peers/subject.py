@@ -92,19 +92,23 @@ class PeerSubject:
         self._start_web()
         one = json.dumps({"type": "noop", "priority": "normal", "payload": {"x": 1}}).encode()
         body = one if tasks == 1 else batch_of(one, tasks)
-        before = self._drive("count")
-        meter = self._meter()
         plan = self._plan
-        seen = load.post(
-            f"http://{HOST}:{self._port}", path, body, seconds=plan.load_seconds, connections=plan.connections
-        )
-        beside = self._beside(meter, max(1, seen.requests) * tasks)
-        after = self._drive("count")
+        # Ends by itself when its input closes, whatever happens here.
+        with self._started("completed") as counter:
+            if counter.stdin is None or counter.stdout is None or counter.stdout.readline() != "READY\n":
+                raise self._failed("completed", "", counter.communicate()[1])
+            meter = self._meter()
+            counter.stdin.write("begin\n")
+            counter.stdin.flush()
+            seen = load.post(
+                f"http://{HOST}:{self._port}", path, body, seconds=plan.load_seconds, connections=plan.connections
+            )
+            completed = self._answer(counter, "completed", "end\n")
         return {
             "accepted_per_s": round(seen.per_second * tasks, 1),
-            "completed_per_s": round((after["done"] - before["done"]) / (after["at"] - before["at"]), 1),
+            **_rounded(completed),
             **_seen(seen),
-            **beside,
+            **self._beside(meter, max(1, seen.requests) * tasks),
         }
 
     def _status(self) -> Figures:
@@ -226,19 +230,31 @@ class PeerSubject:
         Raises:
             BenchmarkError: it failed.
         """
+        return self._answer(self._started(operation, **arguments), operation)
+
+    def _started(self, operation: str, **arguments: Any) -> "subprocess.Popen[str]":
+        pipe = subprocess.PIPE
         command = [str(self._programs / "python"), str(APPS / "driver.py"), operation, json.dumps(arguments)]
+        return subprocess.Popen(
+            command, env=self._environment, cwd=APPS, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def _answer(self, driver: "subprocess.Popen[str]", operation: str, said: str = "") -> dict[str, Any]:
         within = self._plan.patience + _MARGIN
         try:
-            done = subprocess.run(
-                command, env=self._environment, cwd=APPS, capture_output=True, text=True, check=False, timeout=within
-            )
+            out, errors = driver.communicate(said, timeout=within)
         except subprocess.TimeoutExpired:
+            driver.kill()
+            driver.communicate()
             raise BenchmarkError(f"{self._peer.name}: {operation} took longer than {within:g} s") from None
-        for line in done.stdout.splitlines():
+        for line in out.splitlines():
             if line.startswith("JSON"):
                 answer: dict[str, Any] = json.loads(line[4:])
                 return answer
-        raise BenchmarkError(f"{self._peer.name}: {operation} failed: {(done.stderr or done.stdout).strip()[-800:]}")
+        raise self._failed(operation, out, errors)
+
+    def _failed(self, operation: str, out: str, errors: str) -> BenchmarkError:
+        return BenchmarkError(f"{self._peer.name}: {operation} failed: {(errors or out).strip()[-800:]}")
 
 
 def _named(options: dict[str, str]) -> dict[str, str]:
