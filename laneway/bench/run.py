@@ -160,6 +160,7 @@ def run_benchmark(plan: BenchPlan, progress: Progress) -> BenchReport:
     began_at = datetime.now(UTC)
     cluster = Cluster(plan.settings, folder)
     sections: dict[str, Section] = {}
+    failed = False
     try:
         progress("starting the broker")
         cluster.start()
@@ -167,14 +168,26 @@ def run_benchmark(plan: BenchPlan, progress: Progress) -> BenchReport:
             for name in plan.only:
                 sections[name] = measured(bench, name)
         report = BenchReport(began_at, premises_of(plan, embedded=cluster.embedded), sections)
+    except Exception:
+        failed = True
+        raise
+    else:
+        failed = not report.complete
+        return report
     finally:
         cluster.stop()
-        # The logs of what failed are of use; everything else is not.
-        if sections and not any(section.error for section in sections.values()):
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
+        _clear(folder, keep_logs=failed)
+        if failed:
             progress(f"logs are kept in {folder}")
-    return report
+
+
+def _clear(folder: Path, *, keep_logs: bool) -> None:
+    """Remove what a benchmark wrote; the logs of one that failed stay."""
+    if not keep_logs:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for data in (*folder.glob("broker/kafka/node-*/log"), *folder.glob("bench-*/data")):
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def measured(bench: Bench, name: str) -> Section:

@@ -38,8 +38,12 @@ def bench(
     Starts a broker, the API and workers for itself, in a temporary folder and on free ports; with
     LANEWAY_KAFKA__BOOTSTRAP_SERVERS it uses that cluster, under a topic prefix of its own.
     """
+    import signal
+
     import msgspec
 
+    # As Ctrl-C does: what was started is stopped on the way out, and the folder goes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     configuration = configured(beside_stack=False)
 
     from laneway.bench.report import show
