@@ -88,7 +88,7 @@ def _measured(plan: BenchPlan, section: str, turns: dict[str, Callable[[], Figur
         for name, turn in turns.items():
             try:
                 figures = turn()
-            except BenchmarkError as error:
+            except (BenchmarkError, OSError) as error:
                 errors[name] = str(error)
                 _say(f"{section} run {number_of_run} {name}: {error}")
                 continue
