@@ -35,7 +35,7 @@ def _posted(bench: Bench, path: str, body: bytes, tasks: int) -> Iterator[Figure
             done, elapsed = system.log.published(_TYPE) - before, time.monotonic() - began
             figures = meter.figures(seen.requests * tasks)
             if seen.refused == seen.requests:
-                raise BenchmarkError(f"the API took none of {seen.requests} requests to {path}; {seen.broken} broke")
+                raise BenchmarkError(f"the API refused all of {seen.requests} requests to {path}")
             yield {
                 "accepted_per_s": round(seen.per_second * tasks, 1),
                 "completed_per_s": round(done / elapsed, 1),

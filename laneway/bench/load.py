@@ -74,7 +74,7 @@ def post(url: str, path: str, body: bytes, *, seconds: float, connections: int =
     """Post ``body`` over and over.
 
     Raises:
-        BenchmarkError: the generator failed.
+        BenchmarkError: the generator failed, or no answer came.
     """
     return _run("post", url, path, body, seconds, connections)
 
@@ -83,7 +83,7 @@ def get(url: str, paths: Sequence[str], *, seconds: float, connections: int = CO
     """Get these paths in turn, over and over.
 
     Raises:
-        BenchmarkError: the generator failed.
+        BenchmarkError: the generator failed, or no answer came.
     """
     return _run("get", url, "/", "\n".join(paths).encode() + b"\n", seconds, connections)
 
@@ -105,5 +105,10 @@ def _run(kind: str, url: str, path: str, data: bytes, seconds: float, connection
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 120)
     for line in done.stdout.splitlines():
         if line.startswith("JSON"):
-            return msgspec.json.decode(line[4:], type=Load)
+            seen = msgspec.json.decode(line[4:], type=Load)
+            if not seen.requests:
+                raise BenchmarkError(
+                    f"nothing came back from {url}{path} in {seconds:g} s; {seen.broken} connections broke"
+                )
+            return seen
     raise BenchmarkError(f"{generator()} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")

@@ -9,7 +9,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -39,9 +39,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-            self._send()
+        # uvloop's transports are none of asyncio's classes, though they do what these say.
+        self._transport = cast("asyncio.Transport", transport)
+        self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it, unless we closed it."""

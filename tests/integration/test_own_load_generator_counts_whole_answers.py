@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import shutil
+from functools import partial
 
 import pytest
 
-from laneway.bench.own_load import requests_of, run
+from laneway.bench.load import post
 from tests.support.waiting import eventually
 
 
@@ -39,12 +41,13 @@ class Server:
 
 
 @pytest.mark.parametrize(("path", "all_refused"), [("/good", False), ("/bad", True)])
-async def test_every_answer_is_counted_once(path: str, all_refused: bool) -> None:
+async def test_every_answer_is_counted_once(path: str, all_refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
-        host = f"127.0.0.1:{port}"
-        load = await run(f"http://{host}", requests_of("post", host, path, b"{}"), connections=4, seconds=0.3)
+        url = f"http://127.0.0.1:{port}"
+        monkeypatch.setattr(shutil, "which", lambda _name: None)
+        load = await asyncio.to_thread(partial(post, url, path, b"{}", connections=4, seconds=0.5))
         await eventually(lambda: server.open == 0, within=10, what="closed connections")
     # At most what is under way on each connection is answered and not counted.
     assert load.requests <= server.answers <= load.requests + 2 * 4

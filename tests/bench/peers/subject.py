@@ -110,7 +110,7 @@ class PeerSubject:
             "accepted_per_s": round(seen.per_second * tasks, 1),
             **_rounded(completed),
             **_seen(seen),
-            **self._beside(meter, max(1, seen.requests) * tasks),
+            **self._beside(meter, seen.requests * tasks),
         }
 
     def _status(self) -> Figures:
@@ -124,7 +124,7 @@ class PeerSubject:
             seconds=plan.load_seconds,
             connections=plan.connections,
         )
-        return {"reads_per_s": round(seen.per_second, 1), **_seen(seen), **self._beside(meter, max(1, seen.requests))}
+        return {"reads_per_s": round(seen.per_second, 1), **_seen(seen), **self._beside(meter, seen.requests)}
 
     def _latency(self) -> Figures:
         plan = self._plan
