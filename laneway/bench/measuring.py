@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from laneway.bench import machine
 from laneway.bench.plan import BenchPlan
-from laneway.bench.submit import submit
+from laneway.bench.submit import submit, until_final
 from laneway.bench.system import Cluster, System, running
 
 Figures = dict[str, Any]
@@ -87,7 +87,7 @@ class Bench:
             with system.log.outcomes(*types) as outcomes:
                 ids = [task_id for name in types for task_id in submit(system.url, name, self.plan.warm_up)]
                 outcomes.until(set(ids), self.plan.patience)
-            system.until_caught_up()
+            until_final(system.url, ids[-1:], self.plan.patience)
             yield system
 
     def close(self) -> None:

@@ -48,6 +48,8 @@ class BenchPlan:
     latency_seconds: float = 20.0
     flood: int = 40_000
     """``low`` tasks that wait in ``priority``: enough to outlast it."""
+    flood_settle_seconds: float = 2.0
+    """Between its submission and the first look at it."""
     alone_seconds: float = 8.0
     """How long ``low`` is watched alone before ``high`` comes."""
     high_rate: float = 20.0
@@ -81,6 +83,7 @@ class BenchPlan:
             load_seconds=1.0,
             latency_seconds=1.0,
             flood=600,
+            flood_settle_seconds=0.1,
             alone_seconds=0.2,
             high_seconds=0.5,
             saturated=200,

@@ -123,7 +123,7 @@ class System:
         self._apply_topics()
         self._api = self._part("api", ["api", "--import", MODULE])
         self.start_workers()
-        self.until_caught_up()
+        self._until_ready()
 
     def _apply_topics(self) -> None:
         command = [sys.executable, "-P", "-m", "laneway.cli", "topics", "apply", "--import", MODULE, "--json"]
@@ -149,8 +149,7 @@ class System:
         stop_all(self._workers)
         self._workers = []
 
-    def until_caught_up(self) -> None:
-        """Wait until the API is ready, which it is once its view has applied every status there is."""
+    def _until_ready(self) -> None:
         if self._api is not None:
             self._api.until(self._ready, "not ready", READY_WITHIN)
 

@@ -137,6 +137,7 @@ class PeerSubject:
         found = self._drive(
             "priority",
             flood=plan.flood,
+            settle_seconds=plan.flood_settle_seconds,
             alone_seconds=plan.alone_seconds,
             rate=plan.high_rate,
             seconds=plan.high_seconds,

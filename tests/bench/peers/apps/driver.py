@@ -123,10 +123,11 @@ def latency(rate, seconds, within):
     return open_loop("noop", "normal", rate, seconds, within)[1]
 
 
-def priority(flood, alone_seconds, rate, seconds, within):
+def priority(flood, settle_seconds, alone_seconds, rate, seconds, within):
     """``high`` beside a flood of ``low`` tasks of 1 ms of CPU."""
     base = peer.done()
     peer.enqueue_many([("cpu", "low")] * flood)
+    time.sleep(settle_seconds)
     before, began = peer.done(), time.monotonic()
     time.sleep(alone_seconds)
     middle = peer.done()
