@@ -175,15 +175,18 @@ def main() -> int:
         _say(f"the environment of {peer.name}")
         environment_of(peer.name)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER))
-    comparison = compare(plan, peers, folder)
+    try:
+        comparison = compare(plan, peers, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     said.output.write_bytes(msgspec.json.format(msgspec.json.encode(comparison)) + b"\n")
     show(comparison, Console(width=None if sys.stdout.isatty() else 200))
-    failed = any(each.error for subjects in comparison.sections.values() for each in subjects.values())
-    if failed:
+    if any(each.error for subjects in comparison.sections.values() for each in subjects.values()):
         _say(f"logs are kept in {folder}")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    return 1 if failed else 0
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
 
 
 if __name__ == "__main__":
