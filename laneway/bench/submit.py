@@ -13,8 +13,13 @@ _AT_ONCE: Final = 4
 _TIMEOUT: Final = 120.0
 
 
+class _Problem(msgspec.Struct):
+    detail: str = ""
+
+
 class _Accepted(msgspec.Struct):
     id: str | None = None
+    error: _Problem | None = None
 
 
 class _Answer(msgspec.Struct):
@@ -47,6 +52,9 @@ def submit(url: str, type_name: str, count: int, *, priority: str = "normal", ba
 
         def post(size: int) -> list[str]:
             answer = client.post("/api/tasks/batch", content=bodies[size], headers={"Content-Type": "application/json"})
+            if answer.status_code == httpx.codes.MULTI_STATUS:
+                refused = [each.error for each in _decode(answer.content).tasks if each.error is not None]
+                raise BenchmarkError(f"the API refused {len(refused)} of {size} tasks of a batch: {refused[0].detail}")
             if answer.status_code != httpx.codes.ACCEPTED:
                 raise BenchmarkError(f"the API answered {answer.status_code} to a batch: {answer.text[:300]}")
             return [accepted.id or "" for accepted in _decode(answer.content).tasks]
