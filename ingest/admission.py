@@ -2,16 +2,17 @@
 
 import difflib
 import hashlib
-import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import msgspec
 
+from ingest.plain import PlainTasks, shared_headers
 from ingest.violations import violation
-from laneway.ids import id_for_key
-from laneway.kafka.producer import OutgoingRecord
+from laneway.ids import id_for_key, random_hex
+from laneway.kafka.wire import EncodedRecord, encoded_record
 from laneway.registry import Registry, TaskType
 from schemas.codec import encode
 from schemas.errors import (
@@ -32,7 +33,9 @@ from schemas.topics import Topics, partition_of, rung_for
 SOURCE: Final = b"/laneway/ingest"
 MAX_KEY_LENGTH: Final = 255
 _DECODER: Final = msgspec.json.Decoder(TaskSubmission)
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_ARRAY_DECODER: Final = msgspec.json.Decoder(list[TaskSubmission])
+_RAW_ARRAY_DECODER: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_DELAY: Final = timedelta(0)
 
 
@@ -43,9 +46,11 @@ class Acceptance(NamedTuple):
     state: State
     document: bytes
     """The status document."""
-    task: OutgoingRecord
-    status: OutgoingRecord
-    event: OutgoingRecord
+    partition: int
+    """One number in every topic."""
+    task: EncodedRecord
+    status: EncodedRecord
+    event: EncodedRecord
 
 
 class Moment(NamedTuple):
@@ -54,16 +59,19 @@ class Moment(NamedTuple):
     now: datetime
     stamp: bytes
     traceparent: bytes
+    headers: bytes
+    """Of every record that accepts a plain task, but for the record's own id and kind."""
 
 
-def moment(traceparent: str | None = None) -> Moment:
+def moment(traceparent: bytes | None = None) -> Moment:
     """Now, with the request's trace context, or a new one where it has none that is valid."""
     now = datetime.now(UTC)
     if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
-        trace = traceparent.encode()
+        trace = traceparent
     else:
-        trace = f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01".encode()
-    return Moment(now, timestamp(now), trace)
+        trace = f"00-{random_hex(16)}-{random_hex(8)}-01".encode()
+    stamp = timestamp(now)
+    return Moment(now, stamp, trace, shared_headers(SOURCE, stamp, trace))
 
 
 def decode_submission(body: bytes) -> TaskSubmission:
@@ -84,6 +92,40 @@ def decode_submission(body: bytes) -> TaskSubmission:
         raise MalformedRequestError(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
     except msgspec.DecodeError as error:
         raise MalformedRequestError(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise MalformedRequestError("the body is nested too deeply") from error
+
+
+def decode_batch(body: bytes, *, lines: bool) -> list[TaskSubmission] | None:
+    """All submissions of a batch in one go; ``None`` where one of them may be none, for a look at each by itself.
+
+    Args:
+        body: of the request.
+        lines: whether it is one submission a line, else a JSON array.
+    """
+    try:
+        body.decode()
+        return _DECODER.decode_lines(body) if lines else _ARRAY_DECODER.decode(body)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        return None
+
+
+def split_batch(body: bytes, *, lines: bool) -> list[bytes] | list[msgspec.Raw]:
+    """The submissions of a batch as they came, whatever each of them is.
+
+    Raises:
+        MalformedRequestError: no JSON array in UTF-8.
+        InvalidTaskError: JSON, but no array.
+    """
+    if lines:
+        return [line for line in body.split(b"\n") if line.strip()]
+    try:
+        body.decode()
+        return _RAW_ARRAY_DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidTaskError("the body is no array of tasks", violations=[{"at": "", "why": str(error)}]) from error
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise MalformedRequestError(f"the body is no JSON array in UTF-8: {error}") from error
     except RecursionError as error:
         raise MalformedRequestError("the body is nested too deeply") from error
 
@@ -129,6 +171,7 @@ class Admission:
         self._status_topic = topics.status
         self._events_topic = topics.events
         self._lanes: dict[tuple[str, str], str] = {}
+        self._plain = PlainTasks(topics)
 
     def type_of(self, name: str) -> TaskType:
         """The type of this name.
@@ -152,7 +195,7 @@ class Admission:
         Raises:
             AdmissionError: it is refused, and why.
         """
-        task_type = self.type_of(submission.type)
+        task_type = self._types.get(submission.type) or self.type_of(submission.type)
         payload = bytes(submission.payload)
         if len(payload) > self._max_payload:
             raise BodyTooLargeError(
@@ -164,6 +207,8 @@ class Admission:
             task_type.validate(payload)
         except PayloadError as error:
             raise InvalidTaskError(str(error), violations=error.violations) from error
+        if fingerprint is None and _is_plain(submission):
+            return self._accept_plain(submission, payload, moment, task_id, task_type)
         due = self._due(submission, moment.now)
         state = State.QUEUED if due is None else State.SCHEDULED
         labels = submission.labels
@@ -199,47 +244,58 @@ class Admission:
         )
         return self._records(task, state, document, moment)
 
+    def _accept_plain(
+        self, submission: TaskSubmission, payload: bytes, moment: Moment, task_id: str, task_type: TaskType
+    ) -> Acceptance:
+        """As the rest of ``accept``, for the many tasks that say nothing but type, payload and priority."""
+        plain = self._plain.of(task_type.name, submission.priority, task_type.retry.max_attempts)
+        key = task_id.encode()
+        partition = crc32(key) % self._partitions
+        return Acceptance(task_id, State.QUEUED, *plain.records(key, payload, partition, moment.stamp, moment.headers))
+
     def _records(self, task: Task, state: State, document: bytes, moment: Moment) -> Acceptance:
         partition = partition_of(task.partition_key, self._partitions)
         key = task.id.encode()
         event = Event(
             id=task.id, type=task.type, priority=task.priority, state=state, at=moment.now, not_before=task.run_at
         )
+        step = f"{task.id}.1.{state.value}"
         return Acceptance(
             task.id,
             state,
             document,
+            partition,
             self._task_record(task, key, partition, moment),
-            OutgoingRecord(
+            encoded_record(
                 self._status_topic,
                 partition,
                 key,
                 document,
-                cloud_event("status", f"{task.id}.1.{state.value}", SOURCE, moment.stamp, moment.traceparent),
+                cloud_event("status", step, SOURCE, moment.stamp, moment.traceparent),
             ),
-            OutgoingRecord(
+            encoded_record(
                 self._events_topic,
                 partition,
                 key,
                 encode(event),
-                cloud_event("event", f"{task.id}.1.{state.value}", SOURCE, moment.stamp, moment.traceparent),
+                cloud_event("event", step, SOURCE, moment.stamp, moment.traceparent),
             ),
         )
 
-    def _task_record(self, task: Task, key: bytes, partition: int, moment: Moment) -> OutgoingRecord:
+    def _task_record(self, task: Task, key: bytes, partition: int, moment: Moment) -> EncodedRecord:
         headers: Headers = cloud_event("task", f"{task.id}.1", SOURCE, moment.stamp, moment.traceparent)
         value = encode(task)
         if task.run_at is not None:
             headers += delivery_headers(Delivery(not_before=task.run_at))
             rung = rung_for(task.run_at - moment.now)
             if rung is not None:
-                return OutgoingRecord(self._topics.retry(rung), partition, key, value, headers)
+                return encoded_record(self._topics.retry(rung), partition, key, value, headers)
         lane = (task.type, task.priority.value)
         topic = self._lanes.get(lane)
         if topic is None:
             topic = self._lanes[lane] = self._topics.lane(task.lane)
         record_key = key if task.ordering_key is None else task.ordering_key.encode()
-        return OutgoingRecord(topic, partition, record_key, value, headers)
+        return encoded_record(topic, partition, record_key, value, headers)
 
     @staticmethod
     def _due(submission: TaskSubmission, now: datetime) -> datetime | None:
@@ -258,6 +314,20 @@ class Admission:
         if wait > timedelta(seconds=MAX_DELAY_SECONDS):
             raise _invalid("/run_at", f"further away than {MAX_DELAY_SECONDS // 86_400} days")
         return submission.run_at.astimezone(UTC) if wait > _NO_DELAY else None
+
+
+def _is_plain(submission: TaskSubmission) -> bool:
+    """Whether it says nothing but type, payload and priority."""
+    return (
+        not submission.labels
+        and submission.ordering_key is None
+        and submission.max_attempts is None
+        and submission.timeout is None
+        and submission.delay is None
+        and submission.run_at is None
+        and submission.expires_at is None
+        and submission.callback_url is None
+    )
 
 
 def _invalid(at: str, why: str) -> AdmissionError:

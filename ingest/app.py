@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from ingest import openapi, problems
-from ingest.requests_log import RequestsLog
+from ingest.lean import HotRoutes, LeanRoutes
+from ingest.requests_log import RequestLines, RequestsLog
 from ingest.routes import chat, files, health, tasks, types
 from ingest.runtime import Runtime
 from laneway import __version__
@@ -24,6 +25,7 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
         ConfigurationError: no cluster is set.
     """
     runtime = Runtime(settings, registry)
+    lines = RequestLines(settings.log)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -32,6 +34,7 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
             yield
         finally:
             await runtime.stop()
+            lines.flush()
 
     app = FastAPI(
         title="Laneway",
@@ -43,7 +46,9 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
     )
     app.state.runtime = runtime
     problems.install(app)
-    app.add_middleware(RequestsLog)
+    app.add_middleware(RequestsLog, lines=lines)
+    # Added last it stands first.
+    app.add_middleware(LeanRoutes, hot=HotRoutes(runtime), lines=lines)
     for noun in (tasks, files, types, chat, health):
         app.include_router(noun.router(runtime))
     cached: dict[str, Any] = {}

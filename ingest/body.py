@@ -4,18 +4,23 @@ from collections.abc import AsyncGenerator
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from schemas.errors import BodyTooLargeError, MalformedRequestError
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(receive: Receive, said: bytes | None, limit: int) -> bytes:
     """The whole body.
+
+    Args:
+        receive: of the request.
+        said: its header ``Content-Length``.
+        limit: in bytes.
 
     Raises:
         BodyTooLargeError: it says that it is, or turns out to be, larger than ``limit`` bytes.
     """
-    _check_length(request, limit)
-    receive = request.receive
+    _check_length(said, limit)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")
@@ -41,7 +46,7 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
     Raises:
         BodyTooLargeError: as in ``read_body``.
     """
-    _check_length(request, limit)
+    _check_length(_said(request), limit)
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -51,12 +56,16 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
             yield chunk
 
 
-def _check_length(request: Request, limit: int) -> None:
+def _said(request: Request) -> bytes | None:
     said = request.headers.get("content-length")
+    return None if said is None else said.encode("latin-1")
+
+
+def _check_length(said: bytes | None, limit: int) -> None:
     if said is None:
         return
-    if not said.isascii() or not said.isdigit():
-        raise MalformedRequestError(f"Content-Length {said[:40]!r} is no number")
+    if not said.isdigit():
+        raise MalformedRequestError(f"Content-Length {said[:40].decode('latin-1')!r} is no number")
     if int(said) > limit:
         raise _too_large(limit)
 

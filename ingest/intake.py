@@ -2,17 +2,28 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 import msgspec
 
 from ingest import problems
-from ingest.admission import Acceptance, Admission, Moment, decode_submission, fingerprint, keyed_id
+from ingest.admission import (
+    Acceptance,
+    Admission,
+    Moment,
+    decode_batch,
+    decode_submission,
+    fingerprint,
+    keyed_id,
+    split_batch,
+)
 from ingest.recent import RecentTasks
 from ingest.view.reader import ViewReader
 from laneway.ids import new_id
-from laneway.kafka.producer import OutgoingRecord, RecordMetadata, RecordProducer
+from laneway.kafka.appender import Appended
+from laneway.kafka.log import Log
+from laneway.kafka.wire import EncodedRecord
 from schemas.codec import decode
 from schemas.errors import (
     AdmissionError,
@@ -21,9 +32,10 @@ from schemas.errors import (
     IdempotencyConflictError,
     RecordTooLargeError,
 )
-from schemas.settings import Settings
 from schemas.status import Status
+from schemas.task import TaskSubmission
 
+MAX_BATCH: Final = 10_000
 _CHUNK: Final = 250
 """Tasks of a batch that are admitted in one go; between chunks the loop serves others."""
 
@@ -32,7 +44,7 @@ class _Chunk(NamedTuple):
     positions: list[int]
     """Where its tasks stand in the batch."""
     accepted: list[Acceptance]
-    sent: "asyncio.Future[list[RecordMetadata]]"
+    sent: "asyncio.Future[Appended]"
 
 
 class Answer(NamedTuple):
@@ -42,6 +54,15 @@ class Answer(NamedTuple):
     document: bytes
     created: bool
     """Whether this request made the task; else an earlier one with the same key did."""
+
+
+class Batch(NamedTuple):
+    """What a batch is answered with."""
+
+    answers: list[bytes]
+    """A JSON object for each task, in their order."""
+    refused: bool
+    """Whether any of them was."""
 
 
 class Intake:
@@ -54,21 +75,18 @@ class Intake:
         AdmissionError: (every method) the submission is refused, or the log cannot take it.
     """
 
-    def __init__(
-        self, settings: Settings, admission: Admission, producer: RecordProducer, view: ViewReader, recent: RecentTasks
-    ) -> None:
+    def __init__(self, admission: Admission, log: Log, view: ViewReader, recent: RecentTasks) -> None:
         self._admission = admission
-        self._producer = producer
+        self._log = log
         self._view = view
         self._recent = recent
-        self._bound = settings.api.accept_timeout
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def submit(self, body: bytes, moment: Moment) -> Answer:
         """Accept one task."""
         accepted = self._admission.accept(decode_submission(body), moment, new_id())
-        where = await self._append([accepted.task, accepted.status, accepted.event])
-        self._recent.add(accepted.id, accepted.document, where[1])
+        appended = await self._log.send((accepted.task, accepted.status, accepted.event))
+        self._remember(accepted, appended)
         return Answer(accepted.id, accepted.document, created=True)
 
     async def submit_keyed(self, body: bytes, moment: Moment, key: str) -> Answer:
@@ -87,67 +105,76 @@ class Intake:
             accepted = self._admission.accept(submission, moment, task_id, digest)
             # The task before its status. A status alone, left by a failure between the two, would make the next
             # request with this key believe in a task that is not there.
-            await self._append([accepted.task])
-            where = await self._append([accepted.status, accepted.event])
-            self._recent.add(accepted.id, accepted.document, where[0])
+            await self._log.send([accepted.task])
+            self._remember(accepted, await self._log.send([accepted.status, accepted.event]))
         return Answer(task_id, accepted.document, created=True)
 
-    async def submit_many(self, bodies: Sequence[bytes | msgspec.Raw], moment: Moment) -> list[bytes]:
-        """Accept those of ``bodies`` that can be; one JSON object for each, in their order.
+    async def submit_many(self, body: bytes, moment: Moment, *, lines: bool) -> Batch:
+        """Accept those tasks of a batch that can be.
+
+        Args:
+            body: one submission a line, or a JSON array.
+            moment: of the request.
+            lines: which of the two.
 
         Raises:
             UnavailableError: the log took none of those that were admitted.
         """
+        submissions = decode_batch(body, lines=lines)
+        each = split_batch(body, lines=lines) if submissions is None else submissions
+        if len(each) > MAX_BATCH:
+            raise BodyTooLargeError(f"a batch has at most {MAX_BATCH} tasks; this one has {len(each)}", limit=MAX_BATCH)
         answers: list[bytes] = []
         sending: list[_Chunk] = []
-        for start in range(0, len(bodies), _CHUNK):
+        refused = False
+        accept = self._admission.accept
+        for start in range(0, len(each), _CHUNK):
+            if start:
+                await asyncio.sleep(0)
             accepted: list[Acceptance] = []
             positions: list[int] = []
-            for body in bodies[start : start + _CHUNK]:
+            records: list[EncodedRecord] = []
+            for one in each[start : start + _CHUNK]:
                 try:
-                    one = self._admission.accept(decode_submission(bytes(body)), moment, new_id())
+                    submission = one if isinstance(one, TaskSubmission) else decode_submission(bytes(one))
+                    taken = accept(submission, moment, new_id())
                 except AdmissionError as error:
                     answers.append(refusal(error))
+                    refused = True
                 else:
                     positions.append(len(answers))
-                    accepted.append(one)
+                    accepted.append(taken)
                     answers.append(b"")
-            records: list[OutgoingRecord] = []
-            for one in accepted:
-                records += one[3:]
+                    records += (taken.task, taken.status, taken.event)
             if records:
-                sending.append(_Chunk(positions, accepted, self._producer.send(records)))
-            await asyncio.sleep(0)
-        await self._settle(sending, answers)
-        return answers
+                sending.append(_Chunk(positions, accepted, self._log.send(records)))
+        failed = await self._settle(sending, answers)
+        return Batch(answers, refused=refused or failed)
 
-    async def _settle(self, chunks: "list[_Chunk]", answers: list[bytes]) -> None:
-        """Wait for the log's answers, and fill in the tasks'."""
-        if not chunks:
-            return
-        await asyncio.wait([chunk.sent for chunk in chunks], timeout=self._bound)
+    async def _settle(self, chunks: "list[_Chunk]", answers: list[bytes]) -> bool:
+        """Wait for the log's answers, fill in the tasks', and tell whether there were failures among them."""
         last: AdmissionError | None = None
+        failures = 0
         for chunk in chunks:
-            error = _failure(chunk.sent)
-            if error is not None:
-                last = error
-                refused = refusal(error)
+            try:
+                appended = await chunk.sent
+            except (BrokerUnavailableError, RecordTooLargeError) as error:
+                last = _failure(error)
+                failures += 1
+                refused = refusal(last)
                 for position in chunk.positions:
                     answers[position] = refused
                 continue
-            where = chunk.sent.result()
-            for index, (position, accepted) in enumerate(zip(chunk.positions, chunk.accepted, strict=True)):
-                self._recent.add(accepted.id, accepted.document, where[3 * index + 1])
+            for position, accepted in zip(chunk.positions, chunk.accepted, strict=True):
+                self._remember(accepted, appended)
                 answers[position] = b'{"id":"%b","state":"%b"}' % (accepted.id.encode(), accepted.state.encode())
-        if last is not None and all(_failure(chunk.sent) for chunk in chunks):
+        if last is not None and failures == len(chunks):
             raise last
+        return failures > 0
 
-    async def _append(self, records: list[OutgoingRecord]) -> list[RecordMetadata]:
-        try:
-            async with asyncio.timeout(self._bound):
-                return await self._producer.send(records)
-        except TimeoutError as error:
-            raise BrokerUnavailableError(f"not acknowledged: nothing heard in {self._bound:g} s") from error
+    def _remember(self, accepted: Acceptance, appended: Appended) -> None:
+        partition = accepted.partition
+        self._recent.add(accepted.id, accepted.document, partition, appended.last[accepted.status.topic, partition])
 
     def _recent_or_none(self, task_id: str) -> bytes | None:
         found = self._view.find_quietly(task_id)
@@ -169,20 +196,10 @@ class Intake:
                 self._locks[task_id] = lock, users - 1
 
 
-def _failure(sent: "asyncio.Future[list[RecordMetadata]]") -> AdmissionError | None:
-    if not sent.done():
-        sent.cancel()
-        return problems.unavailable(BrokerUnavailableError("not acknowledged: nothing heard in time"))
-    if sent.cancelled():
-        return problems.unavailable(BrokerUnavailableError("not acknowledged: nothing heard in time"))
-    error = sent.exception()
-    if error is None:
-        return None
+def _failure(error: BrokerUnavailableError | RecordTooLargeError) -> AdmissionError:
     if isinstance(error, RecordTooLargeError):
         return BodyTooLargeError("the task is larger than the log takes")
-    if isinstance(error, BrokerUnavailableError):
-        return problems.unavailable(error)
-    raise error
+    return problems.unavailable(error)
 
 
 def refusal(error: AdmissionError) -> bytes:

@@ -51,6 +51,19 @@ def unavailable(error: BrokerUnavailableError) -> UnavailableError:
     )
 
 
+ANSWERED: Final = (AdmissionError, BrokerUnavailableError, RecordTooLargeError)
+"""The errors that ``answer`` knows."""
+
+
+def answer(error: AdmissionError | BrokerUnavailableError | RecordTooLargeError) -> Response:
+    """The answer to a request that ended in one of ``ANSWERED``."""
+    if isinstance(error, BrokerUnavailableError):
+        return response(unavailable(error))
+    if isinstance(error, RecordTooLargeError):
+        return response(BodyTooLargeError("the task is larger than the log takes"))
+    return response(error)
+
+
 def unexpected() -> Response:
     """The answer where our own code failed; the log has the rest."""
     return _response(
@@ -66,9 +79,8 @@ def unexpected() -> Response:
 
 def install(app: FastAPI) -> None:
     """Have every error of ``app``, the framework's own included, answered as a problem document."""
-    app.exception_handler(AdmissionError)(_admission)
-    app.exception_handler(BrokerUnavailableError)(_broker)
-    app.exception_handler(RecordTooLargeError)(_record)
+    for each in ANSWERED:
+        app.exception_handler(each)(_answered)
     app.exception_handler(RequestValidationError)(_validation)
     app.exception_handler(HTTPException)(_http)
 
@@ -80,16 +92,8 @@ def _response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] |
     return Response(_encode(body), status, all_headers, MEDIA_TYPE)
 
 
-def _admission(_request: Request, error: AdmissionError) -> Response:
-    return response(error)
-
-
-def _broker(_request: Request, error: BrokerUnavailableError) -> Response:
-    return response(unavailable(error))
-
-
-def _record(_request: Request, _error: Exception) -> Response:
-    return response(BodyTooLargeError("the task is larger than the log takes"))
+def _answered(_request: Request, error: AdmissionError | BrokerUnavailableError | RecordTooLargeError) -> Response:
+    return answer(error)
 
 
 def _validation(_request: Request, error: RequestValidationError) -> Response:

@@ -1,16 +1,16 @@
 """Tasks that this process accepted a moment ago."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
-
-from laneway.kafka.producer import RecordMetadata
 
 CAPACITY: Final = 20_000
 
 
 class _Recent(NamedTuple):
     document: bytes
-    where: RecordMetadata
+    partition: int
+    offset: int
 
 
 class RecentTasks:
@@ -21,13 +21,14 @@ class RecentTasks:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._tasks: dict[str, _Recent] = {}
+        # A plain dict finds its oldest key only by passing over the gaps of all that were deleted before it.
+        self._tasks: OrderedDict[str, _Recent] = OrderedDict()
 
-    def add(self, task_id: str, document: bytes, where: RecordMetadata) -> None:
-        """Remember an accepted task, and where its status record lies."""
-        self._tasks[task_id] = _Recent(document, where)
+    def add(self, task_id: str, document: bytes, partition: int, offset: int) -> None:
+        """Remember an accepted task, and where its status record lies, or one that follows it."""
+        self._tasks[task_id] = _Recent(document, partition, offset)
         if len(self._tasks) > self._capacity:
-            del self._tasks[next(iter(self._tasks))]
+            self._tasks.popitem(last=False)
 
     def find(self, task_id: str, applied: Callable[[], dict[int, int]]) -> bytes | None:
         """The document of a task that the view was just found not to have.
@@ -39,7 +40,7 @@ class RecentTasks:
         recent = self._tasks.get(task_id)
         if recent is None:
             return None
-        if applied().get(recent.where.partition, 0) > recent.where.offset:
+        if applied().get(recent.partition, 0) > recent.offset:
             del self._tasks[task_id]
             return None
         return recent.document

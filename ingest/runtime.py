@@ -14,11 +14,11 @@ from ingest.view.owner import ViewOwner
 from ingest.view.reader import ViewReader
 from laneway.files import FileStore
 from laneway.kafka.admin import TopicAdmin
-from laneway.kafka.producer import RecordProducer
+from laneway.kafka.log import Log, open_log
 from laneway.registry import Registry
 from schemas.errors import BrokerUnavailableError, ConfigurationError, UnavailableError
 from schemas.settings import Settings
-from schemas.topics import Topics
+from schemas.topics import Topics, TopicSpec
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class Runtime:
     lookup: Lookup
     view: ViewReader
     owner: ViewOwner
-    _producer: RecordProducer
+    _log: Log
     _verifying: "asyncio.Task[None]"
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
@@ -58,10 +58,9 @@ class Runtime:
         recent = RecentTasks()
         self.view = ViewReader(self.settings)
         self.owner = ViewOwner(self.settings)
-        self._producer = RecordProducer(
-            self.settings, "laneway-api", delivery_timeout=self.settings.api.accept_timeout, linger_ms=1.0
-        )
-        self.intake = Intake(self.settings, self.admission, self._producer, self.view, recent)
+        self._log = open_log(self.settings, "laneway-api", delivery_timeout=self.settings.api.accept_timeout)
+        self._log.expect(spec.name for spec in self._specs())
+        self.intake = Intake(self.admission, self._log, self.view, recent)
         self.lookup = Lookup(self.view, recent)
         await self.view.start()
         await self.owner.start()
@@ -71,7 +70,7 @@ class Runtime:
         """Take them down; what was sent is answered first."""
         self._verifying.cancel()
         await asyncio.gather(self._verifying, return_exceptions=True)
-        await self._producer.close()
+        await self._log.close()
         await self.view.close()
         await self.owner.close()
 
@@ -96,11 +95,7 @@ class Runtime:
 
     async def _verify(self) -> None:
         """Hold the cluster against what this process needs, as soon as the broker answers."""
-        specs = Topics(self.settings.kafka.topic_prefix).specs(
-            self.registry.names,
-            partitions=self.settings.kafka.partitions,
-            replication_factor=self.settings.kafka.replication_factor,
-        )
+        specs = self._specs()
         admin = TopicAdmin(self.settings)
         backoff = _FIRST_BACKOFF
         while True:
@@ -120,3 +115,10 @@ class Runtime:
             else:
                 log.info("topics verified", topics=len(specs))
                 return
+
+    def _specs(self) -> list[TopicSpec]:
+        return Topics(self.settings.kafka.topic_prefix).specs(
+            self.registry.names,
+            partitions=self.settings.kafka.partitions,
+            replication_factor=self.settings.kafka.replication_factor,
+        )

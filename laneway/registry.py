@@ -50,7 +50,8 @@ class TaskType:
             PayloadError: its schema refuses it; says where and why.
         """
         try:
-            return self.payload.validate_json(payload)
+            # The adapter's own way adds two microseconds of choosing among options that nobody gives.
+            return self.payload.validator.validate_json(payload)
         except ValidationError as error:
             violations = [
                 {"at": "/".join(("/payload", *map(str, part["loc"]))), "why": part["msg"]}

@@ -34,9 +34,12 @@ def router(runtime: Runtime) -> APIRouter:
     @routes.post("/chat", **openapi.CHAT)
     async def chat(request: Request) -> Response:
         """Ask a question: a task of type `chat`."""
-        asked = _decode(await read_body(request, runtime.settings.api.max_body_bytes))
+        headers = dict(request.headers.raw)
+        asked = _decode(
+            await read_body(request.receive, headers.get(b"content-length"), runtime.settings.api.max_body_bytes)
+        )
         body = msgspec.json.encode({"type": "chat", "payload": {"message": asked.message}})
-        answer = await runtime.intake.submit(body, moment(request.headers.get("traceparent")))
+        answer = await runtime.intake.submit(body, moment(headers.get(b"traceparent")))
         request.scope[TASK_ID] = answer.id
         return Response(
             msgspec.json.encode({"task_id": answer.id}),
