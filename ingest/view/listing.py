@@ -89,8 +89,8 @@ def _select(listing: Listing) -> tuple[str, list[object]]:
         clauses.append(f"{clock} < ?")
         parameters.append(microseconds(listing.until))
     if listing.q:
-        clauses.append("instr(t.search, ?) > 0")
-        parameters.append(listing.q.lower())
+        clauses.append("(instr(t.type, ?) > 0 OR instr(t.search, ?) > 0)")
+        parameters += [listing.q.lower()] * 2
     if listing.cursor:
         clauses.append(f"({clock}, {task_id}) < (?, ?)")
         parameters += _read_cursor(listing.cursor)

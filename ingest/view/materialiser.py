@@ -19,6 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from ingest.view import schema
+from ingest.view.notices import NoticeWriter
 from ingest.view.store import StatusRecord, ViewStore
 from laneway.kafka.clients import client_config
 from schemas.errors import BrokerUnavailableError
@@ -28,9 +29,8 @@ from schemas.topics import Topics
 log = structlog.get_logger(__name__)
 
 _BATCH: Final = 5_000
-_BUSY: Final = 100
-"""Records at once from which on it waits a moment for more, since fewer transactions leave more for everybody else."""
-_LINGER: Final = 0.005
+_LINGER: Final = ((1_000, 0.025), (100, 0.005), (10, 0.002))
+"""From so many records at once it waits so many seconds for more: fewer transactions leave more for everybody else."""
 _ASK_TIMEOUT: Final = 5.0
 _RETRY_SECONDS: Final = 0.5
 _PRUNE_EVERY: Final = 60.0
@@ -50,6 +50,7 @@ class Materialiser:
         self._settings = settings
         self._topic = Topics(settings.kafka.topic_prefix).status
         self._path = schema.database(settings.data_dir)
+        self._notices = NoticeWriter(self._path.parent)
         self._stopping = threading.Event()
         self._doubtful = threading.Event()
         """Set when a connection was lost: who knows which cluster answers next."""
@@ -104,13 +105,13 @@ class Materialiser:
             )
             log.info("status view follows", topic=self._topic, positions=stored)
             pruned_at = time.monotonic()
-            busy = False
+            linger = 0.0
             while not self._stopping.is_set():
-                messages = self._messages(consumer, busy)
+                messages = self._messages(consumer, linger)
                 if messages:
                     if self._doubtful.is_set():
                         self._confirm(identity)
-                    busy = len(messages) >= _BUSY
+                    linger = next((seconds for count, seconds in _LINGER if len(messages) >= count), 0.0)
                     self._apply(store, messages)
                 if time.monotonic() - pruned_at > _PRUNE_EVERY:
                     pruned_at = time.monotonic()
@@ -119,10 +120,10 @@ class Materialiser:
         finally:
             consumer.close()
 
-    def _messages(self, consumer: Consumer, busy: bool) -> list[Message]:
-        """What there is now; waits only for the first, so that a lone record is seen at once."""
-        if busy:
-            return consumer.consume(_BATCH, _LINGER)
+    def _messages(self, consumer: Consumer, linger: float) -> list[Message]:
+        """What there is now; waits only for the first, so that a lone record is seen at once, or for ``linger``."""
+        if linger and (messages := consumer.consume(_BATCH, linger)):
+            return messages
         first = consumer.poll(0.2)
         if first is None:
             return []
@@ -154,6 +155,7 @@ class Materialiser:
                 positions[partition] = offset + 1
         if positions:
             store.apply(self._topic, records, positions)
+            self._notices.send()
 
     def _judge(self, error: KafkaError) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:

@@ -15,15 +15,18 @@ import structlog
 from ingest.view import schema
 from ingest.view.ends import LogEnds
 from ingest.view.listing import Listing, Page, read_page
+from ingest.view.notices import NoticeReader
 from schemas.errors import BrokerUnavailableError, UnavailableError
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS: Final = 0.005
-"""How often the file is looked at while anybody waits."""
+POLL_SECONDS: Final = 0.02
+"""How often the file is looked at while anybody waits, should a notice of the writer's have been missed."""
 _REOPEN_SECONDS: Final = 0.5
 _LISTING_THREADS: Final = 2
+_FEW: Final = 20
+"""Waiting for that many tasks, it is cheaper to search the changes for them than to take the changes apart."""
 
 T = TypeVar("T")
 
@@ -50,6 +53,7 @@ class ViewReader:
         self._moved = asyncio.Event()
         """Set and replaced whenever the view has changed."""
         self._anybody = asyncio.Event()
+        self._notices = NoticeReader(self._path.parent, self._noticed)
         self._waiting = 0
         self._watcher: asyncio.Task[None] | None = None
         self._released = False
@@ -61,6 +65,7 @@ class ViewReader:
 
     async def start(self) -> None:
         """Begin to watch the file."""
+        self._notices.open()
         self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
@@ -69,6 +74,7 @@ class ViewReader:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
+        self._notices.close()
         await self._ends.close()
         self._threads.shutdown(wait=True)
         self._disconnect()
@@ -190,6 +196,11 @@ class ViewReader:
             if not self._waiting:
                 self._anybody.clear()
 
+    def _noticed(self) -> None:
+        if self._waiting:
+            with contextlib.suppress(UnavailableError):
+                self._look()
+
     async def _watch(self) -> None:
         while True:
             await self._anybody.wait()
@@ -204,7 +215,7 @@ class ViewReader:
         self._version = version
         changed = self._read(
             lambda connection: connection.execute(
-                "SELECT seq, id FROM changes WHERE seq > ? ORDER BY seq", (self._seq,)
+                "SELECT seq, ids FROM changes WHERE seq > ? ORDER BY seq", (self._seq,)
             ).fetchall()
         )
         moved, self._moved = self._moved, asyncio.Event()
@@ -215,10 +226,20 @@ class ViewReader:
         # have changed.
         gap = changed[0][0] > self._seq + 1
         self._seq = changed[-1][0]
-        if gap:
+        if gap or any(ids is None for _, ids in changed):
             self._wake_all()
             return
-        for _, task_id in changed:
+        for _, ids in changed:
+            self._wake(ids)
+
+    def _wake(self, ids: str) -> None:
+        if len(self._waiters) <= _FEW:
+            for task_id, events in self._waiters.items():
+                if task_id in ids:
+                    for event in events:
+                        event.set()
+            return
+        for task_id in ids.split("\n"):
             for event in self._waiters.get(task_id, ()):
                 event.set()
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised by any change of the tables: a file of another version is built anew from the log."""
 
 RETENTION_DAYS: Final = 7
@@ -15,17 +15,20 @@ _TABLES: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 -- Offset of the next record that the view has not applied, in the same transaction as what the records changed.
 CREATE TABLE positions (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+-- In the order of the listing, which therefore needs no index of its own.
 CREATE TABLE tasks (
-    id TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,  -- microseconds since 1970, as all times here
+    id TEXT NOT NULL,
     type TEXT NOT NULL,
     priority TEXT NOT NULL,
     state TEXT NOT NULL,
-    created_at INTEGER NOT NULL,  -- microseconds since 1970, as all times here
     updated_at INTEGER NOT NULL,
-    search TEXT NOT NULL,         -- type, latest error and labels in lower case, for `q`
-    document BLOB NOT NULL        -- the record's value as it lay in the log
-);
-CREATE INDEX tasks_by_time ON tasks (created_at, id);
+    step BLOB NOT NULL,           -- how far the task is, so that SQLite can tell which of two statuses is ahead
+    search TEXT NOT NULL,         -- latest error and labels in lower case, for `q`
+    document BLOB NOT NULL,       -- the record's value as it lay in the log
+    PRIMARY KEY (created_at, id)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX tasks_by_id ON tasks (id);
 CREATE INDEX tasks_by_type ON tasks (type, created_at, id);
 CREATE INDEX tasks_by_state ON tasks (state, created_at, id);
 -- Primary key in the order of a listing by label, so that a page is read off without sorting.
@@ -33,8 +36,8 @@ CREATE TABLE labels (
     name TEXT NOT NULL, value TEXT NOT NULL, created_at INTEGER NOT NULL, id TEXT NOT NULL,
     PRIMARY KEY (name, value, created_at, id)
 ) WITHOUT ROWID;
--- What changed lately, in order: readers that wait for tasks follow it. Old rows are dropped.
-CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL);
+-- What the latest transactions changed, for readers that wait for tasks: ids, one a line. NULL: too many to tell.
+CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, ids TEXT);
 """
 
 

@@ -1,7 +1,8 @@
 """The writing side of the view: status records in, rows out, offsets in the same transaction."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,14 +12,23 @@ import structlog
 from ingest.view import schema
 from schemas.codec import decode
 from schemas.errors import UndecodableRecordError
-from schemas.status import Status, supersedes
+from schemas.status import State, Status, order
 from schemas.topics import position
 
 log = structlog.get_logger(__name__)
 
 RETENTION: Final = timedelta(days=schema.RETENTION_DAYS)
-KEPT_CHANGES: Final = 100_000
+KEPT_CHANGES: Final = 500
+"""Transactions whose changes can be read back."""
+TOLD_CHANGES: Final = 2_000
+"""Changes of one transaction from which on it only says that there were many."""
 _PRUNED_AT_ONCE: Final = 2_000
+
+
+_STEP_FORM: Final = struct.Struct(">IIIBQQ")
+_Row = tuple[int, str, str, str, str, int, bytes, str, bytes]
+_STEP: Final = 6
+"""Place of the step in a row."""
 
 
 class StatusRecord(NamedTuple):
@@ -84,14 +94,14 @@ class ViewStore:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            changed: dict[str, tuple[Status, bytes] | None] = {}
+            changes = _Changes()
             for record in records:
                 try:
-                    self._take(record, changed, oldest)
-                except (UndecodableRecordError, UnicodeDecodeError) as error:
+                    self._take(record, changes, oldest)
+                except (UndecodableRecordError, UnicodeDecodeError, struct.error) as error:
                     where = position(topic, record.partition, record.offset)
                     log.warning("no status record: skipped", position=where, reason=str(error))
-            self._write(changed)
+            self._write(changes)
             connection.executemany(
                 "INSERT INTO positions VALUES (?, ?) ON CONFLICT (partition) DO UPDATE SET next = excluded.next",
                 positions.items(),
@@ -101,10 +111,10 @@ class ViewStore:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return len(changed)
+        return len(changes.rows) + len(changes.deleted)
 
     def prune(self, now: datetime) -> int:
-        """Delete tasks that ended longer than the retention ago, and old notes of change; bounded, so call it again.
+        """Delete tasks that ended longer than the retention ago; bounded, so call it again.
 
         Returns:
             How many tasks were deleted; less than asked for means that none is left.
@@ -121,10 +131,6 @@ class ViewStore:
         ]
         connection.execute("BEGIN IMMEDIATE")
         self._delete(found)
-        connection.execute(
-            "DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?",
-            (KEPT_CHANGES,),
-        )
         connection.execute("COMMIT")
         return len(found)
 
@@ -132,56 +138,77 @@ class ViewStore:
         """Release the file."""
         self._connection.close()
 
-    def _take(self, record: StatusRecord, changed: dict[str, tuple[Status, bytes] | None], oldest: datetime) -> None:
+    def _take(self, record: StatusRecord, changes: "_Changes", oldest: datetime) -> None:
         if record.value is None:
             if record.key is not None:
-                changed[record.key.decode()] = None
+                task_id = record.key.decode()
+                changes.rows.pop(task_id, None)
+                changes.deleted.add(task_id)
             return
         status = decode(record.value, Status)
-        if status.id in changed:
-            pending = changed[status.id]
-            old = pending[0] if pending else None
-        else:
-            row = self._connection.execute("SELECT document FROM tasks WHERE id = ?", (status.id,)).fetchone()
-            old = decode(row[0], Status) if row else None
-        if old is None and status.state.final and status.updated_at < oldest:
-            return
-        if supersedes(status, old):
-            if old is not None and (old.labels != status.labels or old.created_at != status.created_at):
-                self._delete_labels(old)
-            changed[status.id] = (status, record.value)
-
-    def _write(self, changed: dict[str, tuple[Status, bytes] | None]) -> None:
-        connection = self._connection
-        self._delete([task_id for task_id, change in changed.items() if change is None])
-        statuses = [change for change in changed.values() if change is not None]
-        connection.executemany(
-            "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " type = excluded.type, priority = excluded.priority, state = excluded.state,"
-            " created_at = excluded.created_at, updated_at = excluded.updated_at, search = excluded.search,"
-            " document = excluded.document",
-            [
-                (
-                    status.id,
-                    status.type,
-                    status.priority.value,
-                    status.state.value,
-                    schema.microseconds(status.created_at),
-                    schema.microseconds(status.updated_at),
-                    _search_text(status),
-                    document,
-                )
-                for status, document in statuses
-            ],
+        task_id = status.id
+        step = _step(status)
+        pending = changes.rows.get(task_id)
+        if pending is not None:
+            if step <= pending[_STEP]:
+                return
+        elif task_id not in changes.deleted:
+            if status.updated_at < oldest and status.state.final and self._document(task_id) is None:
+                return
+            if status.generation > 1 and self._replaces(status, step):
+                # Another generation may have other labels, and be of another time.
+                changes.deleted.add(task_id)
+        if status.labels:
+            changes.labels[task_id] = status.labels
+        changes.rows[task_id] = (
+            schema.microseconds(status.created_at),
+            task_id,
+            status.type,
+            status.priority.value,
+            status.state.value,
+            schema.microseconds(status.updated_at),
+            step,
+            _search_text(status) if status.labels or status.error is not None else "",
+            record.value,
         )
-        labels = [
-            (name, value, schema.microseconds(status.created_at), status.id)
-            for status, _ in statuses
-            for name, value in status.labels.items()
-        ]
-        if labels:
-            connection.executemany("INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?)", labels)
-        connection.executemany("INSERT INTO changes (id) VALUES (?)", [(task_id,) for task_id in changed])
+
+    def _document(self, task_id: str) -> bytes | None:
+        row = self._connection.execute("SELECT document FROM tasks WHERE id = ?", (task_id,)).fetchone()
+        return row[0] if row else None
+
+    def _replaces(self, status: Status, step: bytes) -> bool:
+        row = self._connection.execute("SELECT step FROM tasks WHERE id = ?", (status.id,)).fetchone()
+        return row is not None and row[0] < step
+
+    def _write(self, changes: "_Changes") -> None:
+        connection = self._connection
+        self._delete(list(changes.deleted))
+        # What is not ahead changes nothing, and nobody needs to have read it to know. A task's type, priority and time
+        # stay what they are, so that an update leaves their indexes alone.
+        connection.executemany(
+            "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " state = excluded.state, updated_at = excluded.updated_at, step = excluded.step, search = excluded.search,"
+            " document = excluded.document WHERE excluded.step > step",
+            # In the table's order, which is nearly that of coming in: the tree grows at its end.
+            sorted(changes.rows.values()),
+        )
+        if changes.labels:
+            connection.executemany(
+                "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?)",
+                [
+                    (name, value, changes.rows[task_id][0], task_id)
+                    for task_id, labels in changes.labels.items()
+                    if task_id in changes.rows
+                    for name, value in labels.items()
+                ],
+            )
+        self._note({*changes.rows, *changes.deleted})
+
+    def _note(self, changed: Collection[str]) -> None:
+        if changed:
+            ids = "\n".join(changed) if len(changed) <= TOLD_CHANGES else None
+            seq = self._connection.execute("INSERT INTO changes (ids) VALUES (?)", (ids,)).lastrowid or 0
+            self._connection.execute("DELETE FROM changes WHERE seq <= ?", (seq - KEPT_CHANGES,))
 
     def _delete(self, ids: Sequence[str]) -> None:
         for task_id in ids:
@@ -199,8 +226,27 @@ class ViewStore:
         )
 
 
+class _Changes:
+    """What a transaction is about to do."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, _Row] = {}
+        self.labels: dict[str, dict[str, str]] = {}
+        self.deleted: set[str] = set()
+        """Rows to go before others are written."""
+
+
+def _step(status: Status) -> bytes:
+    """``schemas.status.supersedes`` as bytes: a status is ahead of another when its step is greater."""
+    began = updated = 0
+    if status.state is State.RUNNING:
+        began = schema.microseconds(status.started_at or status.created_at)
+        updated = schema.microseconds(status.updated_at)
+    return _STEP_FORM.pack(*order(status), began, updated)
+
+
 def _search_text(status: Status) -> str:
-    parts = [status.type]
+    parts: list[str] = []
     if status.error is not None:
         parts += [status.error.type, status.error.message]
     for name, value in status.labels.items():

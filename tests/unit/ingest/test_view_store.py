@@ -1,0 +1,172 @@
+"""The view holds, for each task, the status that is furthest ahead, whatever order records come in."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.view.listing import Listing, read_page
+from ingest.view.schema import RETENTION_DAYS, connect
+from ingest.view.store import KEPT_CHANGES, TOLD_CHANGES, StatusRecord, ViewStore, _step
+from schemas.codec import decode, encode
+from schemas.status import ErrorInfo, State, Status, supersedes
+from schemas.task import Priority
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def status(task_id: str = "a", state: State = State.QUEUED, **changes: object) -> Status:
+    fields: dict[str, object] = {
+        "id": task_id,
+        "type": "t",
+        "priority": Priority.NORMAL,
+        "state": state,
+        "max_attempts": 3,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Status(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+class View:
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "status.db"
+        self.store = ViewStore(self.path, "cluster/topic")
+        self.next = 0
+
+    def apply(self, *statuses: Status | bytes) -> None:
+        """Apply in one transaction; bytes are the key of a tombstone."""
+        records = [
+            StatusRecord(0, self.next + place, each, None)
+            if isinstance(each, bytes)
+            else StatusRecord(0, self.next + place, each.id.encode(), encode(each))
+            for place, each in enumerate(statuses)
+        ]
+        self.next += len(records)
+        self.store.apply("status", records, {0: self.next})
+
+    def ask(self, question: str, *values: object) -> list[tuple[object, ...]]:
+        with closing(connect(self.path, read_only=True)) as connection:
+            return connection.execute(question, values).fetchall()
+
+    def find(self, task_id: str = "a") -> Status | None:
+        found = self.ask("SELECT document FROM tasks WHERE id = ?", task_id)
+        return decode(found[0][0], Status) if found else None  # type: ignore[arg-type]
+
+
+STATUSES = st.builds(
+    lambda generation, attempt, deferrals, state, began, updated: status(
+        state=state,
+        generation=generation,
+        attempt=attempt,
+        deferrals=deferrals,
+        started_at=None if began is None else NOW + timedelta(seconds=began),
+        updated_at=NOW + timedelta(seconds=updated),
+    ),
+    st.integers(1, 2),
+    st.integers(0, 2),
+    st.integers(0, 1),
+    st.sampled_from(State),
+    st.none() | st.integers(0, 2),
+    st.integers(0, 2),
+)
+
+
+@given(new=STATUSES, old=STATUSES)
+def test_a_step_is_greater_exactly_when_the_status_is_ahead(new: Status, old: Status) -> None:
+    assert (_step(new) > _step(old)) == supersedes(new, old)
+
+
+@given(statuses=st.lists(STATUSES, min_size=1, max_size=6), together=st.booleans())
+def test_what_is_furthest_ahead_stays(
+    statuses: list[Status], together: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    view = View(tmp_path_factory.mktemp("view"))
+    ahead: Status | None = None
+    for each in statuses:
+        ahead = each if supersedes(each, ahead) else ahead
+    if together:
+        view.apply(*statuses)
+    else:
+        for each in statuses:
+            view.apply(each)
+    assert view.find() == ahead
+    view.store.close()
+
+
+def test_labels_follow_the_generation(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    view.apply(status(labels={"tenant": "acme"}), status("b", labels={"tenant": "acme"}))
+    later = NOW + timedelta(hours=1)
+    view.apply(status(labels={"tenant": "other"}, generation=2, created_at=later))
+    assert view.ask("SELECT value, id FROM labels ORDER BY id") == [("other", "a"), ("acme", "b")]
+    assert view.ask("SELECT count(*) FROM tasks") == [(2,)]
+    found = view.find()
+    assert found is not None
+    assert (found.generation, found.created_at) == (2, later)
+    view.apply(status(labels={"tenant": "acme"}, state=State.SUCCEEDED, attempt=3))  # late, of the first generation
+    assert view.find() == found
+
+
+def test_a_tombstone_removes_and_what_comes_after_it_is_new(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    view.apply(status(state=State.SUCCEEDED, attempt=1, labels={"x": "y"}))
+    view.apply(b"a")
+    assert view.find() is None
+    assert view.ask("SELECT * FROM labels") == []
+    view.apply(status(state=State.SUCCEEDED, attempt=1), b"a", status())
+    assert view.find() == status()
+
+
+def test_what_ended_before_the_retention_is_not_taken_unless_it_is_known(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    long_ago = NOW - timedelta(days=RETENTION_DAYS + 1)
+    view.apply(status("a", State.SUCCEEDED, attempt=1, updated_at=long_ago, created_at=long_ago), status("b"))
+    view.apply(status("b", State.SUCCEEDED, attempt=1, updated_at=long_ago))
+    known = view.find("b")
+    assert view.find("a") is None
+    assert known is not None
+    assert known.state is State.SUCCEEDED
+
+
+def test_text_is_found_in_type_error_and_labels(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    failed = ErrorInfo(type="SMTPDataError", message="Mailbox FULL", retriable=True)
+    view.apply(status("a"), status("b", error=failed), status("c", labels={"Tenant": "Acme"}))
+    with closing(connect(view.path, read_only=True)) as connection:
+        for text, ids in (("mailbox full", "b"), ("ACME", "c"), ("t", "abc"), ("nowhere", "")):
+            page = read_page(connection, Listing(q=text))
+            assert "".join(sorted(decode(each, Status).id for each in page.documents)) == ids, text
+
+
+def test_a_number_out_of_bounds_is_skipped_and_the_rest_applied(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    view.apply(status("a", attempt=2**40), status("b", generation=-1), status("c"))
+    assert view.ask("SELECT id FROM tasks") == [("c",)]
+    assert view.store.positions() == {0: 3}
+
+
+def test_changes_are_told_by_transaction_and_dropped_in_time(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    view.apply(status("a"), status("b"))
+    assert set(str(view.ask("SELECT ids FROM changes")[0][0]).split("\n")) == {"a", "b"}
+    view.apply(*(status(f"many-{each}") for each in range(TOLD_CHANGES + 1)))
+    assert view.ask("SELECT ids FROM changes ORDER BY seq DESC LIMIT 1") == [(None,)]
+    for each in range(KEPT_CHANGES):
+        view.apply(status(f"one-{each}"))
+    assert view.ask("SELECT count(*) FROM changes") == [(KEPT_CHANGES,)]
+
+
+def test_a_failed_transaction_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    view.apply(status())
+    with closing(sqlite3.connect(view.path)) as other:
+        other.execute("CREATE TRIGGER no BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(sqlite3.IntegrityError):
+        view.apply(status("b"))
+    assert view.find("b") is None
+    assert view.store.positions() == {0: 1}
