@@ -92,7 +92,7 @@ class HotRoutes:
 
 
 class LeanRoutes:
-    """ASGI middleware: serves the hot routes itself, and hands everything else on.
+    """ASGI application: serves the hot routes itself, and hands everything else on.
 
     They behave as every other route does: the same problem documents, request ids and lines of the log. Their FastAPI
     routes describe them.

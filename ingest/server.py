@@ -10,7 +10,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from ingest.app import create_app
+from ingest.app import create_app, quick
 from ingest.runtime import Runtime
 from laneway.registry import Registry
 from schemas.errors import ConfigurationError
@@ -53,13 +53,14 @@ def serve(settings: Settings, registry: Registry) -> int:
 def _run(app: FastAPI, listener: socket.socket) -> int:
     runtime: Runtime = app.state.runtime
     config = uvicorn.Config(
-        app,
+        quick(app),
         loop="uvloop",
         http="httptools",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks who the client is
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     # uvicorn's own lines repeat what we log; its errors stay.

@@ -29,6 +29,7 @@ _QUEUE_BYTES: Final = 96_000_000
 _OVERHEAD: Final = 1_000
 _TICK: Final = 0.05
 _BACKOFF: Final = 0.1
+_WARN_SECONDS: Final = 10.0
 _LOST_SEQUENCE: Final = frozenset({45, 47, 59, 90})
 """OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID, PRODUCER_FENCED."""
 _TRANSIENT: Final = frozenset({2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 56, 74, 75})
@@ -55,7 +56,7 @@ class _Group:
 
 
 class _Batch:
-    __slots__ = ("began", "count", "groups", "parts", "place", "sealed", "size")
+    __slots__ = ("began", "count", "groups", "held_until", "parts", "place", "sealed", "size")
 
     def __init__(self, place: TopicPartition, began: float) -> None:
         self.place = place
@@ -65,6 +66,8 @@ class _Batch:
         self.groups: list[tuple[_Group, int]] = []
         """Each with the place of its last record."""
         self.size = 0
+        self.held_until = 0.0
+        """Not sent again before."""
         self.sealed: bytes | None = None
         """As it was sent: sent again it must be the same, sequence number and all, to be known for a repetition."""
 
@@ -198,14 +201,15 @@ class LogAppender:
         chosen: dict[int, list[_Batch]] = {}
         sizes: dict[int, int] = {}
         leaders = self._metadata.leaders
+        now = time.monotonic()
         for place, batches in self._waiting.items():
             node = leaders.get(place)
-            if node is None:
+            if node not in self._metadata.brokers:
                 self._topics.add(place[0])
                 self._stale = True
                 continue
             link = self._links.get(node)
-            if link is not None and link.flight is not None:
+            if (link is not None and link.flight is not None) or batches[0].held_until > now:
                 continue
             size = sizes.get(node, 0)
             if size < _REQUEST_BYTES:
@@ -263,8 +267,10 @@ class LogAppender:
             for batch in batches or ():
                 self._fail(batch, error)
             return
+        if batches is None and not self._waiting:
+            return  # brokers close connections that nobody uses
         now = time.monotonic()
-        if now - self._warned_at > 10:
+        if now - self._warned_at > _WARN_SECONDS:
             self._warned_at = now
             log.warning("the broker is gone; trying again", reason=reason)
         for batch in batches or ():
@@ -275,6 +281,7 @@ class LogAppender:
     def _refused(self, batch: _Batch, error: int) -> None:
         if error in _TRANSIENT:
             self._stale = True
+            batch.held_until = time.monotonic() + _BACKOFF
             self._again(batch)
         elif error in _TOO_LARGE:
             self._fail(batch, RecordTooLargeError("the broker refuses records of this size"))
@@ -337,7 +344,7 @@ class LogAppender:
                 await asyncio.wait_for(self._learn_once(), self._timeout)
             except (OSError, TimeoutError, EOFError) as error:
                 now = time.monotonic()
-                if now - self._warned_at > 10:
+                if now - self._warned_at > _WARN_SECONDS:
                     self._warned_at = now
                     log.warning("no broker answers; trying again", reason=str(error))
             else:

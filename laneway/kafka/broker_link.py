@@ -87,9 +87,12 @@ class BrokerLink(asyncio.Protocol, Generic[Flight]):
                 return
             frame = bytes(buffer[4 : size + 4])
             del buffer[: size + 4]
+            # Read before what is under way is let go: an answer that cannot be read closes the connection, and what
+            # it was about comes back as lost.
+            answers = wire.read_produce_answer(frame)
             flight, self.flight = self.flight, None
             if flight is not None:
-                self._answered(flight, wire.read_produce_answer(frame))
+                self._answered(flight, answers)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
