@@ -136,7 +136,7 @@ def _shared(source: bytes, stamp: int, traceparent: int) -> tuple[bytes, bytes, 
     found = _SHARED.get((source, stamp, traceparent))
     if found is None:
         at, trace = b"@" * stamp, b"~" * traceparent
-        whole = b"".join(record_header(*each) for each in cloud_event("", "", source, at, trace)[_OWN:])
+        whole = b"".join(record_header(*each) for each in cloud_event("task", "", source, at, trace)[_OWN:])
         before, _, rest = whole.partition(at)
         between, _, after = rest.partition(trace)
         found = _SHARED[source, stamp, traceparent] = before, between, after

@@ -58,7 +58,8 @@ MAX_ERRORS: Final = 20
 MAX_ERROR_MESSAGE: Final = 1_000
 """Characters of one message in a header or status."""
 
-KIND_HEADERS: Final = {kind: (CE_TYPE, b"laneway." + kind.encode()) for kind in ("task", "status", "outcome", "event", "suspect")}
+_KINDS: Final = ("task", "status", "outcome", "event", "suspect")
+KIND_HEADERS: Final = {kind: (CE_TYPE, b"laneway." + kind.encode()) for kind in _KINDS}
 """The one header in which the records of one step differ."""
 
 _JSON: Final = (CONTENT_TYPE, b"application/json")
