@@ -229,7 +229,7 @@ class Dispatcher:
             return
         key = work.key
         if self._outcomes.knows(key):
-            self._acknowledge(work, None)
+            self._acknowledge(work, self._outcomes.marker_of(key))
             return
         present = self._in_flight.get(key)
         if present is not None:
@@ -249,8 +249,6 @@ class Dispatcher:
                 log.info("left alone: it runs on another worker", worker=status.worker, **fields_of(work))
                 partition = work.source.partition
                 partition.parked[work.task.id] = work
-                # Whoever takes the partition over from us has to find the claim, too.
-                partition.tracker.note(work.source.record.offset, partition.read_from)
                 return False
             if told == asked:
                 return True
@@ -261,7 +259,7 @@ class Dispatcher:
             # What may be missing of the step is published again.
             self._outcomes.repair(work, status)
         else:
-            self._acknowledge(work, None)
+            self._acknowledge(work, work.source.partition.read_from)
         return False
 
     def _when_due(self, work: Work) -> None:

@@ -38,6 +38,7 @@ _FOREVER: Final = 10.0 * 365 * 86400
 _BUFFERED_BATCHES: Final = 4
 _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
+_PACE: Final = 0.003
 _NOBODY: Final = ""
 
 
@@ -127,6 +128,7 @@ class LaneConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._last_commit: dict[TP, tuple[int, str]] = {}
         self._member_id = _NOBODY
+        self._taken_at = 0.0
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _LaneThread(self, loop=self.loop, beacon=self.beacon)
@@ -152,6 +154,16 @@ class LaneConsumer(driver.Consumer):
     def track_message(self, message: Message) -> None:
         """Nothing: the dispatcher tracks."""
 
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Records that were fetched; a little later when some were taken a moment ago, so that many come at once."""
+        wait = self._taken_at + _PACE - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        records = await super()._getmany(active_partitions, timeout)
+        if records:
+            self._taken_at = time.monotonic()
+        return records
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: the trackers know of no gaps, and Faust would keep a list of each batch's inside."""
 
@@ -166,7 +178,7 @@ class LaneConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Hand over and commit what is done while the partitions are still ours, then let go of them."""
         numbers = {tp.partition for tp in revoked}
-        if self.lease_holds:
+        if self._thread.member_id == self._member_id:
             await self.app.partitions.release(self.app.lane, numbers)
             await self.commit()
         for tp in revoked:

@@ -49,7 +49,7 @@ class Outcomes:
         # By partition of `status`: steps on their way, oldest first, each with the newest offset known when it was
         # sent. Its status lies beyond that, and may be durable long before we hear of it.
         self._on_their_way: defaultdict[int, dict[Work, int | None]] = defaultdict(dict)
-        self._over_before: OrderedDict[RunKey, None] = OrderedDict()
+        self._over_before: OrderedDict[RunKey, int | None] = OrderedDict()
         self._held_back: list[tuple[Work, list[OutgoingRecord]]] = []
 
     # What may be asked --------------------------------------------------------------------------------------------
@@ -58,11 +58,21 @@ class Outcomes:
         """Whether a run is known to be over."""
         return key in self._over_before
 
+    def marker_of(self, key: RunKey) -> int | None:
+        """Where in ``status`` it is told that a known run is over."""
+        return self._over_before[key]
+
     def commit_metadata(self, partition: Partition) -> str:
         """What a commit of the partition says beside its offset."""
         known = self._newest_status.get(partition.number)
         oldest = next(iter(self._on_their_way[partition.number].values()), known)
-        return commit_metadata(None if oldest is None else partition.tracker.first_marker(oldest))
+        if oldest is None:
+            return commit_metadata(None)
+        marker = partition.tracker.first_marker(oldest)
+        if marker is not None and (partition.tracker.committable or 0) < partition.redelivered_until:
+            # What was told before us of records that are still uncommitted, the next owner has to find, too.
+            marker = min(marker, partition.read_from)
+        return commit_metadata(marker)
 
     @property
     def unfinished(self) -> bool:
@@ -118,8 +128,7 @@ class Outcomes:
 
     def repair(self, work: Work, status: Status) -> None:
         """Publish again what may be missing of a step whose status is durable."""
-        self._remember(work.key)
-        self._rest(work, self._publisher.repaired(work, status), None)
+        self._rest(work, self._publisher.repaired(work, status), work.source.partition.read_from)
 
     def set_aside(self, source: Source, error: ErrorInfo, reason: str) -> None:
         """Put a record that is no task into the dead letters."""
@@ -181,7 +190,7 @@ class Outcomes:
 
     def _done(self, work: Work, marker: int | None) -> None:
         self._on_their_way[work.source.record.partition].pop(work, None)
-        self._remember(work.key)
+        self._remember(work.key, marker)
         self.over(work, marker, True)
 
     def _aside(self, source: Source, records: list[OutgoingRecord]) -> None:
@@ -199,8 +208,8 @@ class Outcomes:
         log.warning("not acknowledged, published again", said=str(error))
         self._loop.call_later(PUBLISH_AGAIN_AFTER, again)
 
-    def _remember(self, key: RunKey) -> None:
-        self._over_before[key] = None
+    def _remember(self, key: RunKey, marker: int | None) -> None:
+        self._over_before[key] = marker
         if len(self._over_before) > REMEMBERED:
             self._over_before.popitem(last=False)
 

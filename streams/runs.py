@@ -43,6 +43,7 @@ class Runs:
         outcomes: Outcomes,
         imports: list[str],
         guard: CrashGuard,
+        lease_holds: Callable[[Lane], bool],
         on_loop: Callable[[LoopPulse], None],
     ) -> None:
         self.room: Callable[[Lane], None]
@@ -52,6 +53,7 @@ class Runs:
         self._settings = settings
         self._outcomes = outcomes
         self._guard = guard
+        self._lease_holds = lease_holds
         self._loop = asyncio.get_running_loop()
         self._files = FileStore(settings.files_dir)
         self.executors = Executors(settings, imports, self._ended, on_loop)
@@ -60,6 +62,7 @@ class Runs:
         }
         self._prefetch = prefetch_for(settings)
         self._closing = False
+        self._doubtful: list[Work] = []
         self.running: set[Work] = set()
 
     def add(self, work: Work) -> None:
@@ -71,6 +74,7 @@ class Runs:
         """Forget those of a lane that wait and are ``unwanted``."""
         if lane.type in self._slots:
             self._slots[lane.type].discard(lane.priority, unwanted)
+        self._doubtful = [work for work in self._doubtful if not unwanted(work)]
 
     @property
     def waiting(self) -> int:
@@ -85,8 +89,12 @@ class Runs:
         """Give every free slot to the task whose turn it is."""
         slots = self._slots[type_name]
         while not self._closing and (work := slots.take()) is not None:
-            self._start(work)
             lane = work.source.partition.lane
+            if self._lease_holds(lane):
+                self._start(work)
+            else:  # somebody else may have it by now: not before the group has answered
+                slots.release(lane.priority)
+                self._doubtful.append(work)
             if slots.waiting(lane.priority) <= self._prefetch // 2:
                 self.room(lane)
 
@@ -171,6 +179,12 @@ class Runs:
                 work.told_running, work.untold_progress = True, False
                 self._outcomes.tell_running(work)
         self._outcomes.publish_held_back()
+        if self._doubtful:
+            doubtful, self._doubtful = self._doubtful, []
+            for work in doubtful:
+                self.add(work)
+            for type_name in {work.task.type for work in doubtful}:
+                self.fill(type_name)
 
     async def drain(self, within: timedelta) -> None:
         """Start nothing more; let what runs finish and publish, at most ``within``; hand the rest back.

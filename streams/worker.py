@@ -134,7 +134,7 @@ class Worker:
         if not await self._topics_there():
             return 0
         producer = RecordProducer(self._settings, self.name)
-        outcomes = Outcomes(producer, Publisher(self._topics, self.name), lambda lane: self._apps[lane].lease_holds)
+        outcomes = Outcomes(producer, Publisher(self._topics, self.name), self._lease_holds)
         guard = CrashGuard(self._settings, self._imports, producer, self.name)
         watch = Watch(
             self._pulse,
@@ -145,7 +145,9 @@ class Worker:
             recorder=guard.recorder,
         )
         self._guard = guard
-        self._runs = Runs(self._settings, self._registry, outcomes, self._imports, guard, watch.loops.append)
+        self._runs = Runs(
+            self._settings, self._registry, outcomes, self._imports, guard, self._lease_holds, watch.loops.append
+        )
         self._dispatcher = Dispatcher(self._settings, self._registry, outcomes, self._runs, guard, self.name)
         self._apps = {
             lane: LaneApp(lane, self._settings, self._dispatcher, client_id=f"{self.name}{client_suffix(lane)}")
@@ -170,6 +172,9 @@ class Worker:
             guard.enter(Phase.STOPPED)
         log.info("worker stopped", worker=self.name)
         return code
+
+    def _lease_holds(self, lane: Lane) -> bool:
+        return self._apps[lane].lease_holds
 
     def _standing(self) -> Standing:
         """For the watch: from a thread of its own."""

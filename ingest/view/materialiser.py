@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 _BATCH: Final = 5_000
 _LINGER: Final = ((1_000, 0.025), (100, 0.005), (10, 0.002))
 """From so many records at once it waits so many seconds for more: fewer transactions leave more for everybody else."""
+_PACE: Final = 0.003
 _ASK_TIMEOUT: Final = 5.0
 _RETRY_SECONDS: Final = 0.5
 _PRUNE_EVERY: Final = 60.0
@@ -54,6 +55,7 @@ class Materialiser:
         self._stopping = threading.Event()
         self._doubtful = threading.Event()
         """Set when a connection was lost: who knows which cluster answers next."""
+        self._applied_at = 0.0
         self._admin = AdminClient(client_config(settings, "laneway-view-admin"))
 
     def stop(self) -> None:
@@ -113,6 +115,7 @@ class Materialiser:
                         self._confirm(identity)
                     linger = next((seconds for count, seconds in _LINGER if len(messages) >= count), 0.0)
                     self._apply(store, messages)
+                    self._applied_at = time.monotonic()
                 if time.monotonic() - pruned_at > _PRUNE_EVERY:
                     pruned_at = time.monotonic()
                     if count := store.prune(datetime.now(UTC)):
@@ -127,7 +130,8 @@ class Materialiser:
         first = consumer.poll(0.2)
         if first is None:
             return []
-        return [first, *consumer.consume(_BATCH, 0)]
+        # Not at once when some were applied a moment ago: under load many come together.
+        return [first, *consumer.consume(_BATCH, _PACE if time.monotonic() - self._applied_at < _PACE else 0)]
 
     def _confirm(self, identity: str) -> None:
         try:

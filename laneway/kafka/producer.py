@@ -18,6 +18,9 @@ from schemas.topics import MAX_RECORD_BYTES
 log = structlog.get_logger(__name__)
 
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_PACE: Final = 0.003
+"""Seconds between two bursts of records: what a lone record need not wait for, many share. Small requests cost brokers
+and readers far more than the records in them."""
 _LOOK_EVERY: Final = 0.001
 _LOOK_RARELY: Final = 0.02
 _SLOW_AFTER: Final = 500
@@ -57,6 +60,10 @@ class _Group:
         self.first = -1
         self.error: KafkaError | None = None
 
+    def call_back(self, index: int) -> Callable[[KafkaError | None, Message], None]:
+        """What takes the answer for the record at ``index``."""
+        return self.answered if index else self.answered_first
+
     def answered_first(self, error: KafkaError | None, message: Message) -> None:
         """The answer for the first record."""
         self.first = message.offset() or 0
@@ -87,6 +94,10 @@ class _NumberedGroup(_Group):
         self.future = future
         self.offsets = [-1] * len(records)
 
+    def call_back(self, index: int) -> Callable[[KafkaError | None, Message], None]:
+        """What takes the answer for the record at ``index``."""
+        return partial(self.answered_at, index)
+
     def answered_at(self, index: int, error: KafkaError | None, message: Message) -> None:
         """The answer for the record at ``index``."""
         self.offsets[index] = message.offset() or 0
@@ -115,7 +126,7 @@ class RecordProducer:
     """
 
     def __init__(
-        self, settings: Settings, client_id: str, *, delivery_timeout: float | None = None, linger_ms: float = 2.0
+        self, settings: Settings, client_id: str, *, delivery_timeout: float | None = None, linger_ms: float = 0.5
     ) -> None:
         self._config: dict[str, Any] = {
             **client_config(settings, client_id),
@@ -132,6 +143,9 @@ class RecordProducer:
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(self._config)
         self._over: deque[_Group] = deque()
+        self._unsent: deque[tuple[_Group, Sequence[OutgoingRecord]]] = deque()
+        self._sending = False
+        self._sent_at = 0.0
         self._outstanding = 0
         self._looking = False
         self._fruitless = 0
@@ -144,18 +158,7 @@ class RecordProducer:
         Delivery: at most once for each call, except that a group of which one record failed may be there in part.
         Blocking: never; ``then`` is never called from within.
         """
-        group = _Group(len(records), then, self._over)
-        self._begin()
-        produce = self._producer.produce
-        call_back = group.answered_first
-        left = group.left
-        try:
-            for topic, partition, key, value, headers in records:
-                produce(topic, value, key, partition, call_back, headers=headers)  # type: ignore[arg-type]  # list is invariant; ours is narrower
-                left -= 1
-                call_back = group.answered
-        except (BufferError, KafkaException) as error:
-            self._refused(group, left, error)
+        self._begin(_Group(len(records), then, self._over), records)
 
     def send(self, records: Sequence[OutgoingRecord]) -> "asyncio.Future[list[RecordMetadata]]":
         """Have ``records`` appended; the future has where each of them lies, in their order.
@@ -171,16 +174,7 @@ class RecordProducer:
         if not records:
             future.set_result([])
             return future
-        group = _NumberedGroup(records, future, self._over)
-        self._begin()
-        produce = self._producer.produce
-        left = group.left
-        try:
-            for index, (topic, partition, key, value, headers) in enumerate(records):
-                produce(topic, value, key, partition, partial(group.answered_at, index), headers=headers)  # type: ignore[arg-type]  # as above
-                left -= 1
-        except (BufferError, KafkaException) as error:
-            self._refused(group, left, error)
+        self._begin(_NumberedGroup(records, future, self._over), records)
         return future
 
     async def close(self, *, within: float = 10.0) -> None:
@@ -196,13 +190,34 @@ class RecordProducer:
         self._closed = True
         self._tell()
 
-    def _begin(self) -> None:
+    def _begin(self, group: _Group, records: Sequence[OutgoingRecord]) -> None:
         self._outstanding += 1
+        self._unsent.append((group, records))
+        if not self._sending:
+            self._sending = True
+            self._loop.call_later(max(0.0, self._sent_at + _PACE - self._loop.time()), self._send)
+
+    def _send(self) -> None:
+        """Hand everything that waits to the client."""
+        self._sending = False
+        self._sent_at = self._loop.time()
+        if self._fatal:
+            self._replace()
+        produce = self._producer.produce
+        unsent = self._unsent
+        while unsent:
+            group, records = unsent.popleft()
+            left = group.left
+            call_back = group.call_back
+            try:
+                for index, (topic, partition, key, value, headers) in enumerate(records):
+                    produce(topic, value, key, partition, call_back(index), headers=headers)  # type: ignore[arg-type]  # list is invariant; ours is narrower
+                    left -= 1
+            except (BufferError, KafkaException) as error:
+                self._refused(group, left, error)
         if not self._looking:
             self._looking = True
             self._loop.call_later(_LOOK_EVERY, self._look)
-        if self._fatal:
-            self._replace()
 
     def _look(self) -> None:
         """Take every answer that there is, and look again later while any is outstanding."""

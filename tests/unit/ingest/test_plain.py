@@ -71,5 +71,5 @@ def test_a_time_without_microseconds_is_shorter_and_no_less_sound() -> None:
     stamp = timestamp(whole.now)
     assert len(stamp) == len("2026-01-01T00:00:00Z")
     shared = shared_headers(SOURCE, stamp, at.traceparent)
-    record = encoded_record("t", 0, b"k", b"v", cloud_event("", "", SOURCE, stamp, at.traceparent)[2:])
+    record = encoded_record("t", 0, b"k", b"v", cloud_event("task", "", SOURCE, stamp, at.traceparent)[2:])
     assert record.body.endswith(shared)
