@@ -16,8 +16,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
 
-# Every room that a change must pass; chaos and bench take long and have targets of their own.
-TEST_ROOMS := $(wildcard tests/unit tests/contract tests/architecture tests/integration tests/e2e)
+# Every room that a change must pass; of chaos the quick scenarios. What takes long has targets of its own.
+TEST_ROOMS := $(wildcard tests/unit tests/contract tests/architecture tests/integration tests/e2e tests/chaos)
 
 ##@ Use
 
@@ -70,7 +70,7 @@ bench-peers: setup ## Measure Celery, Dramatiq, taskiq and Huey beside it (PEERS
 
 .PHONY: test
 test: setup ## Run every test that a change must pass, against a real Kafka
-	@$(BIN)/pytest $(TEST_ROOMS)
+	@$(BIN)/pytest $(TEST_ROOMS) -m "not chaos_long"
 
 .PHONY: test-fast
 test-fast: setup ## Run the tests that need no broker: unit, contract, architecture
@@ -91,6 +91,17 @@ imports: setup ## Check which package may import which
 
 .PHONY: ci
 ci: lint types imports test ## Run the one gate that every change passes
+
+##@ Break
+
+.PHONY: chaos
+chaos: setup ## Kill, freeze and restart everything under load, then judge (SEED=n MINUTES=n BROKERS=1|3)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(BROKERS),--brokers $(BROKERS)) $(CHAOS_OPTIONS)
+
+.PHONY: chaos-matrix
+chaos-matrix: setup ## Run every scenario of the fault matrix, the long ones too
+	@$(BIN)/pytest tests/chaos
 
 ##@ Change
 

@@ -20,6 +20,7 @@ from ingest.admission import (
 )
 from ingest.recent import RecentTasks
 from ingest.view.reader import ViewReader
+from laneway import crashpoints
 from laneway.ids import new_id
 from laneway.kafka.appender import Appended
 from laneway.kafka.log import Log
@@ -106,7 +107,12 @@ class Intake:
             # The task before its status. A status alone, left by a failure between the two, would make the next
             # request with this key believe in a task that is not there.
             await self._log.send([accepted.task])
-            self._remember(accepted, await self._log.send([accepted.status, accepted.event]))
+            if crashpoints.armed:
+                crashpoints.reached("after_task")
+            appended = await self._log.send([accepted.status, accepted.event])
+            if crashpoints.armed:
+                crashpoints.reached("after_accept")
+            self._remember(accepted, appended)
         return Answer(task_id, accepted.document, created=True)
 
     async def submit_many(self, body: bytes, moment: Moment, *, lines: bool) -> Batch:

@@ -154,6 +154,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path(".laneway")
     """Where files, the status view and the embedded broker keep their data."""
+    crash_at: str | None = None
+    """For tests alone: the point at which the process kills itself (`laneway/crashpoints.py`)."""
     kafka: KafkaSettings = KafkaSettings()
     api: ApiSettings = ApiSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -181,10 +181,12 @@ def worker_process(types: list[str] | None, priorities: list[str] | None, import
 
 def _process_settings(overrides: dict[str, Any]) -> "Settings":
     """The settings of a process that serves, with its log set up."""
+    from laneway.crashpoints import arm
     from laneway.logs import configure
 
     settings = configured(overrides).settings
     configure(settings.log)
+    arm(settings)
     return settings
 
 

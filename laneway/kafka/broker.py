@@ -8,7 +8,7 @@ import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -86,6 +86,8 @@ class EmbeddedKafka:
             written.
         start_timeout: until a broker that has not answered is given up.
         on_progress: hears what a slow first start is doing.
+        advertised_ports: one for each node, that clients are told to use instead of the node's own: of a proxy or a
+            tunnel before it. The nodes talk to one another without it.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class EmbeddedKafka:
         cache_dir: Path | None = None,
         start_timeout: timedelta = timedelta(seconds=90),
         on_progress: ProgressListener = ignore_progress,
+        advertised_ports: Sequence[int] = (),
     ) -> None:
         if brokers not in (1, 3):
             raise ConfigurationError(BROKERS_OPTION, brokers, "1 or 3")
@@ -108,6 +111,11 @@ class EmbeddedKafka:
         self._cache_dir = cache_dir.absolute() if cache_dir else None
         self._start_timeout = start_timeout
         self._on_progress = on_progress
+        if advertised_ports and len(advertised_ports) != brokers:
+            raise ValueError(
+                f"advertised_ports has {len(advertised_ports)} ports; want one for each of {brokers} nodes"
+            )
+        self._advertised_ports = list(advertised_ports)
         self._jar_set = JarSet.pinned()
         self._nodes: dict[int, _Node] = {}
         self._lock: int | None = None
@@ -118,6 +126,16 @@ class EmbeddedKafka:
     def bootstrap_servers(self) -> str:
         """Address of every node, for clients."""
         return ",".join(f"{HOST}:{node.ports.broker}" for node in self._nodes.values())
+
+    @property
+    def ports(self) -> dict[int, int]:
+        """Where every node listens for clients, by node number (from 1)."""
+        return {number: node.ports.broker for number, node in self._nodes.items()}
+
+    @property
+    def internal_servers(self) -> str:
+        """Address of every node as the nodes use it among themselves, past what stands before ``advertised_ports``."""
+        return ",".join(f"{HOST}:{node.ports.internal or node.ports.broker}" for node in self._nodes.values())
 
     @property
     def pids(self) -> dict[int, int]:
@@ -259,8 +277,13 @@ class EmbeddedKafka:
         for port in filter(None, wanted):
             if not is_free(port):
                 raise self._port_error(port)
-        free = free_ports(2 * self._count, avoid=wanted)
+        free = free_ports(3 * self._count, avoid=wanted)
         ports = [NodePorts(n, w or free.pop(), free.pop()) for n, w in zip(numbers, wanted, strict=True)]
+        if self._advertised_ports:
+            ports = [
+                replace(own, advertised=port, internal=free.pop())
+                for own, port in zip(ports, self._advertised_ports, strict=True)
+            ]
         for own in ports:
             directory = self._directory(own.node)
             # Whatever a killed Java unpacked.

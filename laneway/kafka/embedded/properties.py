@@ -19,6 +19,10 @@ class NodePorts:
     node: int
     broker: int
     controller: int
+    advertised: int | None = None
+    """Port that clients are told to use, where a proxy stands before this node."""
+    internal: int | None = None
+    """Where the other nodes find it then: they do not go through the proxy."""
 
 
 def server_properties(node: int, nodes: Sequence[NodePorts], directory: Path) -> str:
@@ -29,14 +33,18 @@ def server_properties(node: int, nodes: Sequence[NodePorts], directory: Path) ->
     own = next(ports for ports in nodes if ports.node == node)
     copies = min(len(nodes), 3)
     in_sync = max(1, copies - 1)
+    listeners = {"PLAINTEXT": own.broker, "CONTROLLER": own.controller}
+    advertised = {"PLAINTEXT": own.advertised or own.broker}
+    if own.internal is not None:
+        listeners["INTERNAL"] = advertised["INTERNAL"] = own.internal
     settings: Mapping[str, object] = {
         "process.roles": "broker,controller",
         "node.id": node,
         "controller.quorum.voters": ",".join(f"{n.node}@{HOST}:{n.controller}" for n in nodes),
-        "listeners": f"PLAINTEXT://{HOST}:{own.broker},CONTROLLER://{HOST}:{own.controller}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{own.broker}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
+        "listeners": _addresses(listeners),
+        "advertised.listeners": _addresses(advertised),
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners),
+        "inter.broker.listener.name": "PLAINTEXT" if own.internal is None else "INTERNAL",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": directory / "log",
         # A topic exists because somebody declared it; a misspelt name must be an error.
@@ -72,6 +80,10 @@ def server_properties(node: int, nodes: Sequence[NodePorts], directory: Path) ->
         "log.retention.check.interval.ms": 60_000,
     }
     return "".join(f"{name}={escaped(value)}\n" for name, value in settings.items())
+
+
+def _addresses(listeners: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://{HOST}:{port}" for name, port in listeners.items())
 
 
 def log4j_properties(directory: Path) -> str:

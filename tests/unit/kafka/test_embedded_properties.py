@@ -37,6 +37,14 @@ def test_nothing_listens_beyond_the_loopback_interface() -> None:
         assert all("://127.0.0.1:" in listener for listener in listeners)
 
 
+def test_clients_are_told_the_proxy_and_the_nodes_are_not() -> None:
+    own = NodePorts(1, 9092, 19092, advertised=7001, internal=29092)
+    one = settings(server_properties(1, [own], Path("/data/node-1")))
+    assert "PLAINTEXT://127.0.0.1:9092" in one["listeners"].split(",")
+    assert one["advertised.listeners"] == "PLAINTEXT://127.0.0.1:7001,INTERNAL://127.0.0.1:29092"
+    assert one["inter.broker.listener.name"] == "INTERNAL"
+
+
 @pytest.mark.parametrize(
     ("value", "written"), [("/a b", "/a b"), ("C:\\x", "C:\\u005cx"), ("/ü", "/\\u00fc"), (7, "7")]
 )
