@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from random import Random
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ class Load:
     def __init__(self, trial: Trial, address: str, rng: Random, *, rate: float, keys: int) -> None:
         self.refused = 0
         """Answers that promised nothing: 503 and the like."""
+        self.promised_after: list[float] = []
+        """Seconds from each question that was answered with a promise to the answer."""
         self.unanswered = 0
         """Requests that got no answer at all."""
         self._trial = trial
@@ -94,12 +97,14 @@ class Load:
         """Ask until there is an answer; without an idempotency key an unclear answer is the end of it."""
         headers = {"Idempotency-Key": submission.idempotency_key} if submission.idempotency_key else {}
         while True:
+            began = time.monotonic()
             try:
                 answer = await client.post("/api/tasks", json=body, headers=headers)
             except httpx.TransportError:
                 self.unanswered += 1
             else:
                 if answer.status_code in (httpx.codes.ACCEPTED, httpx.codes.OK):
+                    self.promised_after.append(time.monotonic() - began)
                     self._trial.accepted.promised(submission, answer.json()["id"])
                     return
                 assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, f"{answer.status_code}: {answer.text}"

@@ -1,17 +1,17 @@
 """A worker as one writes it on plain Faust: an agent with ``concurrency=8`` and automatic acknowledgements.
 
-The negative control of the fault scenarios: ``python -m tests.chaos.plain_faust SERVERS TOPIC RUNS DATA_DIR``.
+The negative control of the fault scenarios: ``python -m tests.chaos.plain_faust SERVERS GROUP TOPIC RUNS DATA_DIR``.
 """
 
 import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import faust
 import msgspec
+from faust.types import StreamT
 
 
 def note(path: Path, mark: str, task_id: str, number: int) -> None:
@@ -20,10 +20,10 @@ def note(path: Path, mark: str, task_id: str, number: int) -> None:
         file.write(f"{mark} {task_id} 1 1 {os.getpid()} {time.time_ns()} {number}\n".encode())
 
 
-def build(servers: str, topic_name: str, runs: Path, data_dir: str) -> faust.App:
+def build(servers: str, group: str, topic_name: str, runs: Path, data_dir: str) -> faust.App:
     """The app."""
     app = faust.App(
-        "plain-faust",
+        group,
         broker=f"aiokafka://{servers}",
         datadir=data_dir,
         web_enabled=False,
@@ -39,7 +39,7 @@ def build(servers: str, topic_name: str, runs: Path, data_dir: str) -> faust.App
     topic = app.topic(topic_name, value_type=bytes, value_serializer="raw", internal=False)
 
     @app.agent(topic, concurrency=8)
-    async def work(stream: AsyncIterator[bytes]) -> None:
+    async def work(stream: StreamT[bytes]) -> None:
         async for value in stream:
             task = msgspec.json.decode(value)
             payload = task["payload"]
@@ -51,5 +51,7 @@ def build(servers: str, topic_name: str, runs: Path, data_dir: str) -> faust.App
 
 
 if __name__ == "__main__":
-    servers, topic_name, runs_file, folder = sys.argv[1:]
-    faust.Worker(build(servers, topic_name, Path(runs_file), folder), loglevel="warning").execute_from_commandline()
+    servers, group, topic_name, runs_file, folder = sys.argv[1:]
+    faust.Worker(
+        build(servers, group, topic_name, Path(runs_file), folder), loglevel="warning"
+    ).execute_from_commandline()

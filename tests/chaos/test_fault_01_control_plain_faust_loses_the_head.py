@@ -22,6 +22,7 @@ async def test_the_head_is_lost_and_the_detector_says_so(one_broker: StruckClust
             (head,) = trial.submit(1, seconds=600)
             quick = trial.submit(QUICK)
             await eventually(lambda: _ended(trial) >= set(quick), within=60)
+            await eventually(lambda: _committed(trial) > 1, within=30, what="a commit beyond the head")
             assert len(trial.started(head)) == 1
             first.kill()
             first.wait(10)
@@ -33,6 +34,11 @@ async def test_the_head_is_lost_and_the_detector_says_so(one_broker: StruckClust
             assert len(trial.started(head)) == 1, "plain Faust ran the head again: it is no control any more"
         verdict = await trial.verdict()
         assert any(head in violation.what and "lost" in violation.what for violation in verdict.of("I1"))
+        assert verdict.of("I6"), "the commit over the running head went unnoticed"
+
+
+def _committed(trial: Trial) -> int:
+    return next(sample.committed for sample in trial.offsets.ask() if sample.lane == f"{WORK}.normal")
 
 
 def _ended(trial: Trial) -> set[str]:
@@ -41,8 +47,9 @@ def _ended(trial: Trial) -> set[str]:
 
 @contextmanager
 def plain_faust(trial: Trial) -> Iterator["subprocess.Popen[bytes]"]:
-    topic = trial.topics.lane(Lane(WORK, Priority.NORMAL))
-    arguments = [trial.cluster.direct_servers, topic, str(trial.runs_file), str(trial.folder / "faust")]
+    lane = Lane(WORK, Priority.NORMAL)
+    topic, group = trial.topics.lane(lane), trial.topics.group(lane)
+    arguments = [trial.cluster.direct_servers, group, topic, str(trial.runs_file), str(trial.folder / "faust")]
     with (trial.folder / "faust.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.plain_faust", *arguments],

@@ -24,7 +24,7 @@ async def test_each_is_set_aside_and_the_worker_never_stops(one_broker: StruckCl
         servers = one_broker.direct_servers
         wrong = [b'{"id":', b"\xff\xfe\x00", b"[]", b'{"id": 7, "type": "chaos.work", "payload": 1}', None, b"", b"{}"]
         values = [wrong[number % len(wrong)] for number in range(RECORDS - 22)]
-        large = [b"x" * 1_000_000] * 2
+        large = [b"x" * 900_000] * 2
         before = trial.submit(20)
         began = time.monotonic()
         positions = produce_raw(servers, lane, values) + produce_raw(servers, lane, large)

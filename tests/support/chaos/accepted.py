@@ -53,10 +53,11 @@ class AcceptedLedger:
         self.submissions.append(submission)
         return submission
 
-    def promised(self, submission: Submission, task_id: str) -> None:
-        """The answer was yes."""
+    def promised(self, submission: Submission, task_id: str, *, more: bool = False) -> None:
+        """The answer was yes; with ``more`` to follow at once, the last one is what brings all of them to disk."""
         self._file.write(msgspec.json.encode([submission.number, task_id, time.time()]) + b"\n")
-        os.fdatasync(self._file.fileno())
+        if not more:
+            os.fdatasync(self._file.fileno())
         if task_id not in submission.ids:
             submission.ids += (task_id,)
         submission.accepted_at = submission.accepted_at or time.time()

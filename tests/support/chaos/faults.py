@@ -49,6 +49,12 @@ class FaultLog:
         finally:
             fault.healed = time.time()
 
+    def died(self, kind: str, pid: int, at: float) -> Fault:
+        """A process was seen to have died of a fault at a moment in the past."""
+        fault = Fault(kind, at, at, (pid,))
+        self.faults.append(fault)
+        return fault
+
     def excuses(self, pid: int, begin: float, end: float) -> bool:
         """Whether a worker's process was killed or frozen by us within the span."""
         return any(pid in fault.pids and fault.overlaps(begin, end) for fault in self.faults)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from laneway import Context, RetryPolicy, task
@@ -25,6 +26,9 @@ class PlannedError(Exception):
 async def _work(payload: dict[str, Any], ctx: Context) -> int:
     note(payload["runs"], "start", ctx, payload["number"])
     await asyncio.sleep(payload.get("seconds", 0.0))
+    # Whoever opens the gate is another process: a file says so, and a look at it does not block.
+    while "until" in payload and not Path(payload["until"]).exists():  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(0.05)
     if "effects" in payload:
         take_effect(payload["effects"], ctx)
     note(payload["runs"], "end", ctx, payload["number"])
@@ -35,7 +39,10 @@ async def _work(payload: dict[str, Any], ctx: Context) -> int:
 
 @task(WORK, retry=QUICK)
 async def work(payload: dict[str, Any], ctx: Context) -> int:
-    """Take ``seconds``, have one effect, and fail until attempt ``ok_at``; every run is noted in ``runs``."""
+    """Take ``seconds``, wait for the file ``until``, have one effect, and fail until attempt ``ok_at``.
+
+    Every run is noted in ``runs``.
+    """
     return await _work(payload, ctx)
 
 

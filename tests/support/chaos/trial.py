@@ -1,5 +1,6 @@
 """One trial: a system with topics of its own, what is done to it, and everything that the judge needs to know."""
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -137,6 +138,7 @@ class Trial:
         partition: int | None = None,
         ends: tuple[State, ...] = (State.SUCCEEDED,),
         max_attempts: int = 3,
+        timeout: float | None = None,
         **payload: Any,
     ) -> list[str]:
         """Put tasks straight onto their lane, as another client of Kafka may; the broker's yes is the promise.
@@ -153,6 +155,7 @@ class Trial:
                 payload=msgspec.Raw(codec.encode(self.payload(submission, **payload))),
                 priority=priority,
                 max_attempts=max_attempts,
+                timeout=timeout,
             )
             tasks.setdefault(number, []).append((submission, task))
         lane = self.topics.lane(Lane(type_name, priority))
@@ -160,8 +163,8 @@ class Trial:
         for number, placed in tasks.items():
             values = [codec.encode(task) for _, task in placed]
             produce_raw(self.cluster.direct_servers, lane, values, partition=number)
-            for submission, task in placed:
-                self.accepted.promised(submission, task.id)
+            for index, (submission, task) in enumerate(placed, 1):
+                self.accepted.promised(submission, task.id, more=index < len(placed))
                 ids.append(task.id)
         return ids
 
@@ -171,6 +174,19 @@ class Trial:
             number = partition_of(task_id, self.settings.kafka.partitions)
             if wanted is None or number == wanted:
                 return number, task_id
+
+    def gate(self, name: str = "gate") -> Path:
+        """A file that tasks with ``until`` wait for; ``touch`` it to let them go on."""
+        return self.folder / name
+
+    async def trickle(self, seconds: float, *, every: float = 0.1, **task: Any) -> list[str]:
+        """Quick tasks, one after the other, for a while; answers their ids."""
+        until = time.monotonic() + seconds
+        ids: list[str] = []
+        while time.monotonic() < until:
+            ids += await asyncio.to_thread(self.submit, 1, **task)
+            await asyncio.sleep(every)
+        return ids
 
     # What came of it ----------------------------------------------------------------------------------------------
 
@@ -185,6 +201,19 @@ class Trial:
     def open_tasks(self) -> set[str]:
         """Accepted tasks that no outcome tells of yet."""
         return {task_id for task_id in self.accepted.by_id if self.observer.seen.final(task_id) is None}
+
+    def waits(self, task_ids: Sequence[str]) -> list[float]:
+        """Seconds from the promise to the first start of each of these tasks, in the order of their promises."""
+        first: dict[str, float] = {}
+        for run in self.runs():
+            if run.mark == "start":
+                first.setdefault(run.task_id, run.at)
+        return [first[task_id] - (self.accepted.by_id[task_id].accepted_at or 0.0) for task_id in task_ids]
+
+    def pids_of(self, task_ids: Sequence[str]) -> set[int]:
+        """Processes that ran any of these tasks."""
+        wanted = set(task_ids)
+        return {run.pid for run in self.runs() if run.task_id in wanted}
 
     async def all_finished(self, *, within: float) -> float:
         """Wait until every accepted task has an outcome; answers the seconds that it took."""
