@@ -18,7 +18,7 @@ async def test_the_zombie_changes_nothing(one_broker: StruckCluster, tmp_path: P
         held = trial.submit(TASKS, until=str(gate))
         await eventually(lambda: all(trial.started(task_id) for task_id in held), within=20)
         told = trial.observer.seen.statuses
-        await eventually(lambda: all(told[i][-1].state is State.RUNNING for i in held), within=10)
+        await eventually(lambda: all(told[i] and told[i][-1].state is State.RUNNING for i in held), within=20)
         with zombie.frozen() as fault:
             await trial.worker()
             await eventually(lambda: all(len(trial.started(i)) == 2 for i in held), within=25, what="a takeover")
