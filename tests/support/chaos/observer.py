@@ -4,6 +4,7 @@ import re
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
@@ -101,7 +102,8 @@ class Observer:
                 "log_level": 0,
             }
         )
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+        self._new_admin = partial(AdminClient, {"bootstrap.servers": bootstrap_servers, "log_level": 0})
+        self._admin = self._new_admin()
         self._places: list[tuple[str, int]] = []
         self._positions: dict[tuple[str, int], int] = {}
         self._stopping = threading.Event()
@@ -140,6 +142,8 @@ class Observer:
         try:
             ends = {(found.topic, found.partition): future.result().offset for found, future in asked.items()}
         except KafkaException:
+            # An admin client asks with the leader epoch that it once learnt, for ever: a new one learns anew.
+            self._admin = self._new_admin()
             return False
         return all(self._positions.get(place, 0) >= end for place, end in ends.items())
 

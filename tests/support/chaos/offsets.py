@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
@@ -38,9 +39,10 @@ class OffsetSampler:
         self._topics = Topics(prefix)
         self._lanes = list(lanes)
         self._partitions = partitions
-        self._admin = AdminClient(
-            {"bootstrap.servers": bootstrap_servers, "reconnect.backoff.max.ms": 500, "log_level": 0}
+        self._new_admin = partial(
+            AdminClient, {"bootstrap.servers": bootstrap_servers, "reconnect.backoff.max.ms": 500, "log_level": 0}
         )
+        self._admin = self._new_admin()
         # Never subscribed, so no members. An AdminClient could ask the same, and librdkafka 2.16 ends the process when
         # the coordinator of a group has moved meanwhile.
         self._consumers = {
@@ -112,3 +114,5 @@ class OffsetSampler:
                 self.samples += self.ask()
             except KafkaException:
                 self.missed += 1
+                # An admin client asks with the leader epoch that it once learnt, for ever: a new one learns anew.
+                self._admin = self._new_admin()
