@@ -139,7 +139,7 @@ async def _run(plan: Plan, folder: Path, console: Console) -> tuple[dict[str, An
             **verdict.counts,
             "faults": trial.faults.counts,
             "violations": {name: len(verdict.of(name)) for name in STATES},
-            "examples": [str(violation) for violation in verdict.violations[:50]],
+            "examples": [str(violation) for name in STATES for violation in verdict.of(name)[:20]],
         }
     return figures, verdict
 
@@ -158,8 +158,9 @@ def _show(console: Console, figures: dict[str, Any], verdict: Verdict) -> None:
     for name, words in STATES.items():
         table.add_row(f"{name}: {words}", str(figures["violations"][name]))
     console.print(table)
-    for violation in verdict.violations[:20]:
-        console.print(str(violation), markup=False)
+    for name in STATES:
+        for violation in verdict.of(name)[:5]:
+            console.print(str(violation), markup=False)
 
 
 if __name__ == "__main__":

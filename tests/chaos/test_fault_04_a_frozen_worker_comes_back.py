@@ -37,5 +37,8 @@ async def test_the_zombie_changes_nothing(one_broker: StruckCluster, tmp_path: P
         await asyncio.to_thread(trial.submit, 20, seconds=0.5)
         await trial.all_finished(within=30)
         (await trial.verdict()).require_clean()
-        outcomes = trial.observer.seen.outcomes
-        assert {len(outcomes[task_id]) for task_id in held} == {1}, "an outcome of the zombie was published"
+        # A takeover may repeat an outcome; whoever repeats it says whose it was.
+        for task_id in held:
+            first_end = next(status for status in told[task_id] if status.state is State.SUCCEEDED)
+            workers = {outcome.worker for outcome in trial.observer.seen.outcomes[task_id]}
+            assert workers == {first_end.worker}, "an outcome of the zombie was published"
