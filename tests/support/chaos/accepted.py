@@ -55,7 +55,9 @@ class AcceptedLedger:
 
     def promised(self, submission: Submission, task_id: str, *, more: bool = False) -> None:
         """The answer was yes; with ``more`` to follow at once, the last one is what brings all of them to disk."""
-        self._file.write(msgspec.json.encode([submission.number, task_id, time.time()]) + b"\n")
+        self._file.write(
+            msgspec.json.encode([submission.number, task_id, time.time(), submission.ordering_key]) + b"\n"
+        )
         if not more:
             os.fdatasync(self._file.fileno())
         if task_id not in submission.ids:
