@@ -23,6 +23,7 @@ from faust.types.transports import SchedulingStrategyT
 from faust.types.tuples import ConsumerMessage, Message
 from mode.supervisors import CrashingSupervisor
 
+from laneway import crashpoints
 from schemas.settings import Settings
 from schemas.task import Lane
 from schemas.topics import Topics
@@ -213,6 +214,8 @@ class LaneConsumer(driver.Consumer):
                 new[tp] = commit
         if not new:
             return False
+        if crashpoints.armed:
+            crashpoints.reached("before_commit")
         if not await self._thread.call_thread(self._commit_in_thread, new):
             return False
         self._last_commit.update(new)

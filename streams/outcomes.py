@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 from msgspec import Raw
 
+from laneway import crashpoints
 from laneway.kafka.producer import OutgoingRecord, RecordProducer
 from schemas.errors import LanewayError, RecordTooLargeError, ResultError
 from schemas.retry import Retry, describe
@@ -151,6 +152,8 @@ class Outcomes:
         if not self._lease_holds(work.source.partition.lane):
             self._held_back.append((work, records))
             return
+        if crashpoints.armed:
+            crashpoints.reached("before_status")
         work.published = True
         number = work.source.record.partition
         self._on_their_way[number][work] = self._newest_status.get(number)
@@ -169,6 +172,8 @@ class Outcomes:
         number = work.source.record.partition
         if offset > self._newest_status.get(number, -1):
             self._newest_status[number] = offset
+        if crashpoints.armed:
+            crashpoints.reached("after_status")
         if len(records) > TOLD:
             self._rest(work, records[TOLD:], offset)
         else:
@@ -189,6 +194,8 @@ class Outcomes:
             self._done(work, marker)
 
     def _done(self, work: Work, marker: int | None) -> None:
+        if crashpoints.armed:
+            crashpoints.reached("after_result")
         self._on_their_way[work.source.record.partition].pop(work, None)
         self._remember(work.key, marker)
         self.over(work, marker, True)

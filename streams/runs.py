@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 from msgspec import Raw
 
+from laneway import crashpoints
 from laneway.context import Context
 from laneway.files import FileStore
 from laneway.registry import Registry
@@ -99,6 +100,8 @@ class Runs:
                 self.room(lane)
 
     def _start(self, work: Work) -> None:
+        if crashpoints.armed:
+            crashpoints.reached("before_claim")
         task, task_type = work.task, work.task_type
         seconds = task.timeout
         timeout = timedelta(seconds=seconds) if seconds is not None else task_type.timeout
