@@ -19,6 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from ingest.view import schema
+from ingest.view.mender import Mender
 from ingest.view.notices import NoticeWriter
 from ingest.view.store import StatusRecord, ViewStore
 from laneway.kafka.clients import client_config
@@ -107,6 +108,7 @@ class Materialiser:
             )
             log.info("status view follows", topic=self._topic, positions=stored)
             pruned_at = time.monotonic()
+            mender = Mender(self._settings, self._topic)
             linger = 0.0
             while not self._stopping.is_set():
                 messages = self._messages(consumer, linger)
@@ -116,6 +118,7 @@ class Materialiser:
                     linger = next((seconds for count, seconds in _LINGER if len(messages) >= count), 0.0)
                     self._apply(store, messages)
                     self._applied_at = time.monotonic()
+                mender.mend(store.behind)
                 if time.monotonic() - pruned_at > _PRUNE_EVERY:
                     pruned_at = time.monotonic()
                     if count := store.prune(datetime.now(UTC)):

@@ -40,6 +40,14 @@ class StatusRecord(NamedTuple):
     value: bytes | None
 
 
+class Behind(NamedTuple):
+    """A task whose last record in the log is not its furthest."""
+
+    partition: int
+    document: bytes
+    """The furthest."""
+
+
 class ViewStore:
     """The one writer of a view's file.
 
@@ -53,6 +61,8 @@ class ViewStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._connection = self._open(identity)
+        self.behind: dict[str, Behind] = {}
+        """By id. Compaction keeps the last record of each, so the furthest has to be appended once more."""
 
     def _open(self, identity: str) -> sqlite3.Connection:
         """The file as it is where that is sound and of this topic, else a new one."""
@@ -149,6 +159,7 @@ class ViewStore:
         task_id = status.id
         step = _step(status)
         pending = changes.rows.get(task_id)
+        changes.last[task_id] = (record.partition, step)
         if pending is not None:
             if step <= pending[_STEP]:
                 return
@@ -185,6 +196,7 @@ class ViewStore:
         self._delete(list(changes.deleted))
         # What is not ahead changes nothing, and nobody needs to have read it to know. A task's type, priority and time
         # stay what they are, so that an update leaves their indexes alone.
+        before = connection.total_changes
         connection.executemany(
             "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " state = excluded.state, updated_at = excluded.updated_at, step = excluded.step, search = excluded.search,"
@@ -192,6 +204,7 @@ class ViewStore:
             # In the table's order, which is nearly that of coming in: the tree grows at its end.
             sorted(changes.rows.values()),
         )
+        self._compare(changes, none_refused=connection.total_changes - before == len(changes.rows))
         if changes.labels:
             connection.executemany(
                 "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?)",
@@ -203,6 +216,19 @@ class ViewStore:
                 ],
             )
         self._note({*changes.rows, *changes.deleted})
+
+    def _compare(self, changes: "_Changes", *, none_refused: bool) -> None:
+        """Find the tasks whose last record in the log is behind what is known of them."""
+        for task_id, (partition, step) in changes.last.items():
+            row = changes.rows.get(task_id)
+            if none_refused and (row is None or row[_STEP] == step):
+                self.behind.pop(task_id, None)
+                continue
+            found = self._connection.execute("SELECT step, document FROM tasks WHERE id = ?", (task_id,)).fetchone()
+            if found is not None and found[0] > step:
+                self.behind[task_id] = Behind(partition, found[1])
+            else:
+                self.behind.pop(task_id, None)
 
     def _note(self, changed: Collection[str]) -> None:
         if changed:
@@ -234,6 +260,8 @@ class _Changes:
         self.labels: dict[str, dict[str, str]] = {}
         self.deleted: set[str] = set()
         """Rows to go before others are written."""
+        self.last: dict[str, tuple[int, bytes]] = {}
+        """Partition and step of the last record of each task."""
 
 
 def _step(status: Status) -> bytes:
