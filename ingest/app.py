@@ -13,6 +13,7 @@ from ingest.requests_log import RequestLines, RequestsLog
 from ingest.routes import chat, files, health, tasks, types
 from ingest.runtime import Runtime
 from laneway import __version__
+from laneway.memory import tame_garbage_collector
 from laneway.registry import Registry
 from schemas.settings import Settings
 
@@ -31,6 +32,7 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await runtime.start()
+        tame_garbage_collector()
         try:
             yield
         finally:

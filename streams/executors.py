@@ -43,14 +43,21 @@ class Executors:
         settings: of the worker.
         imports: modules that register the handlers.
         ended: see ``Ended``.
+        on_room: called on the worker's loop with a type whose loop can begin more.
         on_loop: gets the pulse of each handler loop that is started.
     """
 
     def __init__(
-        self, settings: Settings, imports: list[str], ended: Ended, on_loop: Callable[[LoopPulse], None]
+        self,
+        settings: Settings,
+        imports: list[str],
+        ended: Ended,
+        on_room: Callable[[str], None],
+        on_loop: Callable[[LoopPulse], None],
     ) -> None:
         self._ended = ended
         self._on_loop = on_loop
+        self._hungry: Mailbox[str] = Mailbox(asyncio.get_running_loop(), on_room)
         self._loop = asyncio.get_running_loop()
         self._returns: Mailbox[tuple[Attempt[Any], Raw | BaseException]] = Mailbox(self._loop, self._return)
         self._loops: dict[str, HandlerLoop] = {}
@@ -64,6 +71,11 @@ class Executors:
         """Whether a handler still runs in a thread; the interpreter would wait for it before it ends."""
         return any(call.running() for call in tuple(self._calls)) or any(each.alive for each in self._closed_loops)
 
+    def has_room(self, type_name: str) -> bool:
+        """Whether an attempt of a type would be begun soon; asked again after ``on_room`` was called."""
+        loop = self._loops.get(type_name)
+        return loop is None or loop.has_room
+
     def start(self, attempt: Attempt[Any]) -> None:
         """Begin an attempt."""
         if attempt.alone is not None:
@@ -74,7 +86,7 @@ class Executors:
                 name = attempt.task_type.name
                 loop = self._loops.get(name)
                 if loop is None:
-                    loop = self._loops[name] = HandlerLoop(name, self._run)
+                    loop = self._loops[name] = HandlerLoop(name, self._run, self._hungry.put)
                     self._on_loop(loop.pulse)
                 loop.start(attempt)
             case "thread":
@@ -115,8 +127,9 @@ class Executors:
         await asyncio.gather(*(asyncio.to_thread(loop.close) for loop in self._closed_loops))
         await self._processes.close()
 
-    async def _run(self, attempt: Attempt[Any]) -> None:
+    async def _run(self, loop: HandlerLoop, attempt: Attempt[Any]) -> None:
         """An attempt of an ``async`` handler, on its loop."""
+        loop.begun(attempt)
         try:
             result: Raw | BaseException = encode_result(await attempt.task_type.handler(*_arguments(attempt)))
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)

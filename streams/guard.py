@@ -8,7 +8,7 @@ from datetime import timedelta
 from msgspec import Raw
 
 from laneway.context import Context
-from laneway.kafka.producer import RecordProducer
+from laneway.kafka.log import RecordSink
 from laneway.registry import TaskType
 from schemas.settings import Settings
 from streams.flight import FlightRecorder, Phase, flight_path
@@ -28,7 +28,7 @@ class CrashGuard:
         worker: its name.
     """
 
-    def __init__(self, settings: Settings, imports: list[str], producer: RecordProducer, worker: str) -> None:
+    def __init__(self, settings: Settings, imports: list[str], producer: RecordSink, worker: str) -> None:
         path = flight_path(settings)
         self.recorder = FlightRecorder(path) if path is not None else None
         self.finished = 0

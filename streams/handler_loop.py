@@ -17,6 +17,12 @@ from streams.mailbox import Mailbox
 from streams.watch import LoopPulse
 
 _STOPS_WITHIN: Final = 2.0
+_AHEAD: Final = 0.002
+"""Seconds within which the attempts that are let in ahead should have begun."""
+_AT_FIRST_AHEAD: Final = 16
+_FEWEST_AHEAD: Final = 1
+_MOST_AHEAD: Final = 256
+_WEIGHT: Final = 0.1
 
 
 class HandlerLoop:
@@ -24,24 +30,47 @@ class HandlerLoop:
 
     Args:
         name: the type, for the thread's name and the log.
-        run: runs one attempt, whatever happens in it, and reports its end.
+        run: runs one attempt, whatever happens in it: calls ``begun`` first, and reports its end.
+        hungry: called on the loop with ``name`` when few attempts are left to begin.
     """
 
-    def __init__(self, name: str, run: Callable[[Attempt[Any]], Any]) -> None:
+    def __init__(
+        self, name: str, run: Callable[["HandlerLoop", Attempt[Any]], Any], hungry: Callable[[str], None]
+    ) -> None:
         self.name = name
         self.pulse = LoopPulse(name, busy=False)
         """By which the watch sees that a handler blocks the loop."""
+        # Each counted by one thread alone.
+        self._handed_over = 0
+        self._begun = 0
         self.running: set[asyncio.Task[None]] = set()
         self._run = run
+        self._hungry = hungry
+        self._ahead = _AT_FIRST_AHEAD
+        self._each = 0.0
+        """CPU seconds from the begin of one attempt to that of the next when both were there; a moving average."""
+        self._last_begun = 0.0
+        self._next_waited = False
+        self._asked_at = -1
         self._loop = uvloop.new_event_loop()
         self._inbox: Mailbox[Attempt[Any]] = Mailbox(self._loop, self._begin)
         self._stopping: Mailbox[Attempt[Any]] = Mailbox(self._loop, self._cancel)
         self._thread = threading.Thread(target=self._serve, name=f"handlers-{name}", daemon=True)
         self._thread.start()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another attempt would be begun within some milliseconds.
+
+        What waits here has no priority any more. A handler that computes keeps the others waiting, so few are let in
+        ahead of it; of handlers that wait, as many as can be begun in the same time.
+        """
+        return self._handed_over - self._begun < self._ahead
+
     def start(self, attempt: Attempt[Any]) -> None:
-        """From any thread: begin an attempt."""
+        """From the worker's loop alone: begin an attempt."""
         self.pulse.busy = True
+        self._handed_over += 1
         self._inbox.put(attempt)
 
     def cancel(self, attempt: Attempt[Any]) -> None:
@@ -71,9 +100,23 @@ class HandlerLoop:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
-    def _begin(self, attempt: Attempt[Any]) -> None:
+    def begun(self, attempt: Attempt[Any]) -> None:
+        """On the loop: an attempt's handler is about to be called."""
         attempt.began = time.monotonic()
-        task = self._loop.create_task(self._run(attempt))
+        now = time.thread_time()  # not the clock's: what others do meanwhile is not this loop's pace
+        if self._next_waited:
+            self._each += (now - self._last_begun - self._each) * _WEIGHT
+            self._ahead = max(_FEWEST_AHEAD, min(_MOST_AHEAD, int(_AHEAD / max(self._each, 1e-6))))
+        self._last_begun = now
+        self._begun += 1
+        left = self._handed_over - self._begun
+        self._next_waited = left > 0
+        if left <= self._ahead // 2 and self._asked_at != self._handed_over:
+            self._asked_at = self._handed_over
+            self._hungry(self.name)
+
+    def _begin(self, attempt: Attempt[Any]) -> None:
+        task = self._loop.create_task(self._run(self, attempt))
         attempt.task = task
         self.running.add(task)
         task.add_done_callback(self._ended)

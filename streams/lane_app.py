@@ -39,7 +39,7 @@ _FOREVER: Final = 10.0 * 365 * 86400
 _BUFFERED_BATCHES: Final = 4
 _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
-_PACE: Final = 0.003
+_PACE: Final = 0.005
 _NOBODY: Final = ""
 
 

@@ -11,7 +11,8 @@ import structlog
 from msgspec import Raw
 
 from laneway import crashpoints
-from laneway.kafka.producer import OutgoingRecord, RecordProducer
+from laneway.kafka.log import RecordSink
+from laneway.kafka.producer import OutgoingRecord
 from schemas.errors import LanewayError, RecordTooLargeError, ResultError
 from schemas.retry import Retry, describe
 from schemas.status import ErrorInfo, State, Status
@@ -36,7 +37,7 @@ class Outcomes:
         nothing is published; when it has, the work is dropped, since another worker runs it again.
     """
 
-    def __init__(self, producer: RecordProducer, publisher: Publisher, lease_holds: Callable[[Lane], bool]) -> None:
+    def __init__(self, producer: RecordSink, publisher: Publisher, lease_holds: Callable[[Lane], bool]) -> None:
         self.over: Callable[[Work, int | None, bool], None]
         """Gets each work whose step is durable, with where in ``status`` it lies; with False one that was dropped."""
         self.set_aside_over: Callable[[Source], None]

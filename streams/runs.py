@@ -57,7 +57,7 @@ class Runs:
         self._lease_holds = lease_holds
         self._loop = asyncio.get_running_loop()
         self._files = FileStore(settings.files_dir)
-        self.executors = Executors(settings, imports, self._ended, on_loop)
+        self.executors = Executors(settings, imports, self._ended, self.fill, on_loop)
         self._slots: dict[str, SlotScheduler[Work]] = {
             task_type.name: SlotScheduler(settings.worker.concurrency, clock=self._loop.time) for task_type in registry
         }
@@ -89,7 +89,8 @@ class Runs:
     def fill(self, type_name: str) -> None:
         """Give every free slot to the task whose turn it is."""
         slots = self._slots[type_name]
-        while not self._closing and (work := slots.take()) is not None:
+        has_room = self.executors.has_room
+        while not self._closing and has_room(type_name) and (work := slots.take()) is not None:
             lane = work.source.partition.lane
             if self._lease_holds(lane):
                 self._start(work)

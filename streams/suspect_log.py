@@ -10,7 +10,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from laneway.kafka.clients import client_config
-from laneway.kafka.producer import OutgoingRecord, RecordProducer
+from laneway.kafka.log import RecordSink
+from laneway.kafka.producer import OutgoingRecord
 from schemas.errors import BrokerUnavailableError, TransportError
 from schemas.headers import cloud_event, timestamp
 from schemas.settings import Settings
@@ -30,7 +31,7 @@ class SuspectLog:
         a worker once more.
     """
 
-    def __init__(self, settings: Settings, producer: RecordProducer, worker: str) -> None:
+    def __init__(self, settings: Settings, producer: RecordSink, worker: str) -> None:
         self._topic = Topics(settings.kafka.topic_prefix).suspects
         self._producer = producer
         self._source = f"/laneway/worker/{worker}".encode()

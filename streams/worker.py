@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -19,7 +18,8 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from laneway.kafka.admin import TopicAdmin
-from laneway.kafka.producer import RecordProducer
+from laneway.kafka.log import RecordSink, open_sink
+from laneway.memory import tame_garbage_collector
 from laneway.registry import Registry
 from schemas.errors import BrokerUnavailableError, ConfigurationError, UnknownTypeError
 from schemas.settings import Settings
@@ -77,6 +77,7 @@ def run(
         raise ConfigurationError("--types", error.type_name, f"known types: {', '.join(error.known)}") from None
     lanes = [Lane(name, priority) for name in chosen.names for priority in priorities or list(Priority)]
     worker = Worker(settings, chosen, lanes, list(imports))
+    os.nice(settings.worker.nice)
     # Handlers' loops and threads share the interpreter with the worker's own loop, which must not wait long for it.
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -87,17 +88,6 @@ def run(
         logging.shutdown()
         os._exit(code)
     return code
-
-
-def _tame_garbage_collector() -> None:
-    """Have it look rarely, and never at what a worker is made of.
-
-    A task makes no cycles, so nearly all that the collector does by default, a third of a busy worker's time, is to
-    look at waiting tasks again and again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 class Worker:
@@ -133,7 +123,7 @@ class Worker:
             loop.add_signal_handler(number, self._stop.set)
         if not await self._topics_there():
             return 0
-        producer = RecordProducer(self._settings, self.name)
+        producer = open_sink(self._settings, self.name)
         outcomes = Outcomes(producer, Publisher(self._topics, self.name), self._lease_holds)
         guard = CrashGuard(self._settings, self._imports, producer, self.name)
         watch = Watch(
@@ -161,7 +151,7 @@ class Worker:
         code = 0
         try:
             await start_apps(list(self._apps.values()))
-            _tame_garbage_collector()
+            tame_garbage_collector()
             guard.enter(Phase.READY)
             log.info("worker ready", worker=self.name, lanes=len(self._lanes), slots=self._settings.worker.concurrency)
             code = await self._watch(background)
@@ -220,7 +210,7 @@ class Worker:
                 return 1
         return 0
 
-    async def _end(self, background: list["asyncio.Task[None]"], producer: RecordProducer) -> None:
+    async def _end(self, background: list["asyncio.Task[None]"], producer: RecordSink) -> None:
         """Drain, commit, leave the groups, and only then let go of the producer."""
         await self._dispatcher.drain(timedelta(seconds=self._settings.worker.drain_timeout))
         stopping = asyncio.gather(*(app.stop() for app in self._apps.values()), return_exceptions=True)

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 _BATCH: Final = 5_000
 _LINGER: Final = ((1_000, 0.025), (100, 0.005), (10, 0.002))
 """From so many records at once it waits so many seconds for more: fewer transactions leave more for everybody else."""
-_PACE: Final = 0.003
+_PACE: Final = 0.005
 _ASK_TIMEOUT: Final = 5.0
 _RETRY_SECONDS: Final = 0.5
 _PRUNE_EVERY: Final = 60.0

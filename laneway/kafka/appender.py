@@ -1,4 +1,4 @@
-"""Appending many small records for the price of few calls: what the API accepts tasks with."""
+"""Appending many small records for the price of few calls."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ _QUEUE_BYTES: Final = 96_000_000
 _OVERHEAD: Final = 1_000
 _TICK: Final = 0.05
 _BACKOFF: Final = 0.1
-_PACE: Final = 0.003
+PACE: Final = 0.003
 """Seconds between two flushes: what a lone task need not wait for, many share. Small requests cost brokers and readers
 far more than the records in them."""
 _WARN_SECONDS: Final = 10.0
@@ -89,7 +89,8 @@ class LogAppender:
     Ordering: records of one partition lie in the order of ``send``.
     """
 
-    def __init__(self, settings: Settings, client_id: str, *, delivery_timeout: float) -> None:
+    def __init__(self, settings: Settings, client_id: str, *, delivery_timeout: float, pace: float = PACE) -> None:
+        self._pace = pace
         self._bootstrap = [_address(each) for each in settings.bootstrap_servers.split(",")]
         self._client_id = client_id.encode()
         self._timeout = delivery_timeout
@@ -391,7 +392,7 @@ class LogAppender:
         """Flush after everything that this turn of the loop brings, and not before the pace allows it."""
         if not self._flush_pending:
             self._flush_pending = True
-            self._loop.call_later(max(0.0, self._flushed_at + _PACE - self._loop.time()), self._flush)
+            self._loop.call_later(max(0.0, self._flushed_at + self._pace - self._loop.time()), self._flush)
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -1,14 +1,17 @@
-"""The log as ingest appends to it: quickly where the cluster is plain, by the general client where it is not."""
+"""The log as ingest and workers append to it: quickly where the cluster is plain, by the general client where not."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from laneway.kafka.appender import Appended, LogAppender
-from laneway.kafka.producer import OutgoingRecord, RecordMetadata, RecordProducer
-from laneway.kafka.wire import EncodedRecord, read_body
-from schemas.errors import BrokerUnavailableError
+from laneway.kafka.producer import OutgoingRecord, RecordMetadata, RecordProducer, Then
+from laneway.kafka.wire import EncodedRecord, encoded_record, read_body
+from schemas.errors import BrokerUnavailableError, LanewayError
 from schemas.settings import Settings
+
+_WORKER_PACE: Final = 0.005
+"""Workers write two bursts for each task: what ended, then what follows from it."""
 
 
 class Log(Protocol):
@@ -33,6 +36,75 @@ def open_log(settings: Settings, client_id: str, *, delivery_timeout: float) -> 
     if settings.kafka.client_options:
         return ProducerLog(settings, client_id, delivery_timeout=delivery_timeout)
     return LogAppender(settings, client_id, delivery_timeout=delivery_timeout)
+
+
+class RecordSink(Protocol):
+    """Takes the records of a worker; see ``RecordProducer`` for what holds."""
+
+    def append(self, records: Sequence[OutgoingRecord], then: Then) -> None:
+        """Have records appended, and ``then`` called when each has its answer."""
+
+    def send(self, records: Sequence[OutgoingRecord]) -> "asyncio.Future[list[RecordMetadata]]":
+        """Have records appended; the future tells where they lie."""
+
+    async def close(self, *, within: float = 10.0) -> None:
+        """Wait until what was sent is answered, and stop."""
+
+
+def open_sink(settings: Settings, client_id: str) -> RecordSink:
+    """The same choice as ``open_log`` makes, for whole records."""
+    if settings.kafka.client_options:
+        return RecordProducer(settings, client_id)
+    return AppenderSink(settings, client_id)
+
+
+class AppenderSink:
+    """``LogAppender`` for whole records, each of which is for one partition."""
+
+    def __init__(self, settings: Settings, client_id: str) -> None:
+        self._log = LogAppender(
+            settings, client_id, delivery_timeout=settings.kafka.delivery_timeout, pace=_WORKER_PACE
+        )
+        self._loop = asyncio.get_running_loop()
+
+    def append(self, records: Sequence[OutgoingRecord], then: Then) -> None:
+        """Have records appended, and ``then`` called on the loop when each has its answer."""
+        first = records[0]
+        place = (first.topic, first.partition)
+
+        def answered(sent: "asyncio.Future[Appended]") -> None:
+            error = sent.exception()
+            if error is None:
+                then(None, sent.result().last[place])
+            elif isinstance(error, LanewayError):
+                then(error, -1)
+            else:
+                raise error
+
+        self._log.send([encoded_record(*record) for record in records]).add_done_callback(answered)
+
+    def send(self, records: Sequence[OutgoingRecord]) -> "asyncio.Future[list[RecordMetadata]]":
+        """Have records appended; the future tells where the last of each partition lies."""
+        future: asyncio.Future[list[RecordMetadata]] = self._loop.create_future()
+
+        def answered(sent: "asyncio.Future[Appended]") -> None:
+            error = sent.exception()
+            if future.done():  # whoever waited was cancelled
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                last = sent.result().last
+                future.set_result(
+                    [RecordMetadata(each.partition, last[each.topic, each.partition]) for each in records]
+                )
+
+        self._log.send([encoded_record(*record) for record in records]).add_done_callback(answered)
+        return future
+
+    async def close(self, *, within: float = 10.0) -> None:
+        """Wait until what was sent is answered, and stop."""
+        await self._log.close(within=within)
 
 
 class ProducerLog:

@@ -6,6 +6,7 @@ Versions are those of Kafka 2.1 and later that brokers up to 4.x still speak, al
 import struct
 import time
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import cramjam
@@ -83,6 +84,7 @@ _VARINTS: Final = [_varint(value) for value in range(1 << 13)]
 """Most lengths are short, and looking one up is cheaper than making it."""
 
 
+_NULL: Final = _varint(-1)
 _SHORT_PLACES: Final = 64
 """Places whose varint is one byte."""
 _PLACES: Final = [b"\x00\x00" + _varint(place) for place in range(_SHORT_PLACES)]
@@ -93,18 +95,27 @@ def varint(value: int) -> bytes:
     return _VARINTS[value] if 0 <= value < len(_VARINTS) else _varint(value)
 
 
+@lru_cache(maxsize=8_192)
 def record_header(name: str, value: bytes) -> bytes:
     """One header as records carry it; several are joined."""
     encoded = name.encode()
     return b"%b%b%b%b" % (varint(len(encoded)), encoded, varint(len(value)), value)
 
 
-def encoded_record(topic: str, partition: int, key: bytes, value: bytes, headers: Headers) -> EncodedRecord:
+def encoded_record(
+    topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
+) -> EncodedRecord:
     """A record in the form that ``record_batch`` joins.
 
     Its body is all but what ``record_head`` tells: key, value and headers, each after its length.
     """
-    body = [varint(len(key)), key, varint(len(value)), value, varint(len(headers))]
+    body = [
+        _NULL if key is None else varint(len(key)),
+        key or b"",
+        _NULL if value is None else varint(len(value)),
+        value or b"",
+        varint(len(headers)),
+    ]
     body += [record_header(*header) for header in headers]
     return EncodedRecord(topic, partition, b"".join(body))
 

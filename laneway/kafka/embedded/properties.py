@@ -132,6 +132,7 @@ def java_options(*, heap_mb: int, directory: Path) -> list[str]:
         f"-Xmx{heap_mb}m",
         # The small heap and few cores of one machine: the serial collector starts faster and needs less.
         "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
         # Nothing outside the node's directory: no counters in /tmp, native libraries unpacked here.
         "-XX:-UsePerfData",
