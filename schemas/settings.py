@@ -75,7 +75,8 @@ class WorkerSettings(Section):
     processes: Annotated[int, Field(ge=1, le=64)] = 2
     """Processes for the handlers that ask for `executor="process"`."""
     nice: Annotated[int, Field(ge=0, le=19)] = 5
-    """How much a worker stands back for others on a busy machine (`nice`): tasks can wait, who submits them should not."""
+    """How far the threads of handlers stand back for others (`nice`): on a busy machine tasks can wait, what takes them
+    in and tells of them should not."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 32
     """Threads for `def` handlers."""
     drain_timeout: Annotated[float, Field(ge=0, le=3600)] = 20.0

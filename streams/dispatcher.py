@@ -127,7 +127,8 @@ class Dispatcher:
         return {
             number: (offset, self._outcomes.commit_metadata(partition))
             for (of_lane, number), partition in self._partitions.items()
-            if of_lane == lane and (offset := partition.tracker.committable) is not None
+            # One that is not open yet has made no progress, and knows nothing to tell a successor.
+            if of_lane == lane and partition.held is None and (offset := partition.tracker.committable) is not None
         }
 
     async def admit(self, lane: Lane, records: list[Record]) -> None:
@@ -307,10 +308,12 @@ class Dispatcher:
     def _run_again(self, work: Work, delivery: Delivery, marker: int | None) -> None:
         """Keep the record and its turn, and wait for the next run in place."""
         partition = work.source.partition
-        if partition.revoked or partition.releasing:
+        if partition.revoked:
             return
         if marker is not None:
             partition.tracker.note(work.source.record.offset, marker)
+        if partition.releasing:  # the next owner goes on from what was just noted
+            return
         self._consider(Work(work.source, work.task, work.task_type, delivery))
 
     def _acknowledge(self, work: Work, marker: int | None) -> None:

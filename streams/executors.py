@@ -13,7 +13,7 @@ from schemas import codec
 from schemas.errors import ResultError, TaskTimeoutError
 from schemas.settings import Settings
 from streams.attempt import Attempt
-from streams.handler_loop import HandlerLoop
+from streams.handler_loop import HandlerLoop, stand_back
 from streams.mailbox import Mailbox
 from streams.processes import Job, ProcessPool
 from streams.watch import LoopPulse
@@ -61,7 +61,10 @@ class Executors:
         self._loop = asyncio.get_running_loop()
         self._returns: Mailbox[tuple[Attempt[Any], Raw | BaseException]] = Mailbox(self._loop, self._return)
         self._loops: dict[str, HandlerLoop] = {}
-        self._threads = ThreadPoolExecutor(settings.worker.threads, thread_name_prefix="handler")
+        self._nice = settings.worker.nice
+        self._threads = ThreadPoolExecutor(
+            settings.worker.threads, thread_name_prefix="handler", initializer=stand_back, initargs=(self._nice,)
+        )
         self._calls: set[Future[None]] = set()
         self._processes = ProcessPool(settings, imports)
         self._closed_loops: list[HandlerLoop] = []
@@ -86,7 +89,7 @@ class Executors:
                 name = attempt.task_type.name
                 loop = self._loops.get(name)
                 if loop is None:
-                    loop = self._loops[name] = HandlerLoop(name, self._run, self._hungry.put)
+                    loop = self._loops[name] = HandlerLoop(name, self._run, self._hungry.put, self._nice)
                     self._on_loop(loop.pulse)
                 loop.start(attempt)
             case "thread":

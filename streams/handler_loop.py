@@ -5,6 +5,8 @@ Whatever such a handler does to its loop, the worker's own loop goes on: it comm
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,18 +27,26 @@ _MOST_AHEAD: Final = 256
 _WEIGHT: Final = 0.1
 
 
+def stand_back(nice: int) -> None:
+    """Have the thread that calls this, and it alone, give way to others (Linux; elsewhere nothing happens)."""
+    if nice and sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
+
+
 class HandlerLoop:
     """Runs attempts of ``async`` handlers.
 
     Args:
         name: the type, for the thread's name and the log.
         run: runs one attempt, whatever happens in it: calls ``begun`` first, and reports its end.
+        nice: how far the thread stands back for others.
         hungry: called on the loop with ``name`` when few attempts are left to begin.
     """
 
     def __init__(
-        self, name: str, run: Callable[["HandlerLoop", Attempt[Any]], Any], hungry: Callable[[str], None]
+        self, name: str, run: Callable[["HandlerLoop", Attempt[Any]], Any], hungry: Callable[[str], None], nice: int
     ) -> None:
+        self._nice = nice
         self.name = name
         self.pulse = LoopPulse(name, busy=False)
         """By which the watch sees that a handler blocks the loop."""
@@ -92,6 +102,7 @@ class HandlerLoop:
         return self._thread.is_alive()
 
     def _serve(self) -> None:
+        stand_back(self._nice)
         asyncio.set_event_loop(self._loop)
         pulse = self._loop.create_task(self.pulse.keep())
         self._loop.run_forever()

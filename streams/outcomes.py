@@ -198,7 +198,8 @@ class Outcomes:
         if crashpoints.armed:
             crashpoints.reached("after_result")
         self._on_their_way[work.source.record.partition].pop(work, None)
-        self._remember(work.key, marker)
+        if work.again is None:  # else the same record asks on, and `status` alone says for which run
+            self._remember(work.key, marker)
         self.over(work, marker, True)
 
     def _aside(self, source: Source, records: list[OutgoingRecord]) -> None:

@@ -77,7 +77,6 @@ def run(
         raise ConfigurationError("--types", error.type_name, f"known types: {', '.join(error.known)}") from None
     lanes = [Lane(name, priority) for name in chosen.names for priority in priorities or list(Priority)]
     worker = Worker(settings, chosen, lanes, list(imports))
-    os.nice(settings.worker.nice)
     # Handlers' loops and threads share the interpreter with the worker's own loop, which must not wait long for it.
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
