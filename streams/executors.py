@@ -108,7 +108,8 @@ class Executors:
             attempt.task.cancel()
 
     def look_after(self, attempts: Iterable[Attempt[Any]]) -> None:
-        """End those that are past their time-out; called many times a second."""
+        """Take what has ended, and end those that are past their time-out; called many times a second."""
+        self._returns.collect()
         now = time.monotonic()
         for attempt in tuple(attempts):
             if attempt.timeout is None or attempt.began is None:  # unbounded, not begun, or in a process
@@ -137,7 +138,7 @@ class Executors:
             result: Raw | BaseException = encode_result(await attempt.task_type.handler(*_arguments(attempt)))
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = _timed_out(attempt.timeout, error) if attempt.timed_out and attempt.timeout else error
-        self._returns.put((attempt, result))
+        self._returns.put_paced((attempt, result), loop.loop)
 
     def _call(self, attempt: Attempt[Any]) -> None:
         """An attempt of a ``def`` handler, in its thread."""

@@ -69,6 +69,11 @@ class HandlerLoop:
         self._thread.start()
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """On which the handlers run."""
+        return self._loop
+
+    @property
     def has_room(self) -> bool:
         """Whether another attempt would be begun within some milliseconds.
 

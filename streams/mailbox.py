@@ -3,7 +3,10 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+PACE: Final = 0.002
+"""Seconds between two wake-ups by ``put_paced``."""
 
 Item = TypeVar("Item")
 
@@ -20,6 +23,7 @@ class Mailbox(Generic[Item]):
         self._take = take
         self._items: deque[Item] = deque()
         self._woken = False
+        self._woken_at = 0.0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -33,6 +37,33 @@ class Mailbox(Generic[Item]):
                 self._receiver.call_soon_threadsafe(self._drain)
             except RuntimeError:  # the loop is closed
                 self._woken = False
+
+    def put_paced(self, item: Item, sender: asyncio.AbstractEventLoop) -> None:
+        """From the loop ``sender``: have ``item`` taken, a little later when another was a moment ago.
+
+        Waking another thread costs more than most items do; of many in a row, each ``PACE`` wakes it once. A sender
+        that is blocked may not come to it: the receiver looks by itself now and then (``collect``).
+        """
+        self._items.append(item)
+        if not self._woken:
+            self._woken = True
+            wait = self._woken_at + PACE - sender.time()
+            if wait <= 0:
+                self._wake(sender)
+            else:
+                sender.call_later(wait, self._wake, sender)
+
+    def collect(self) -> None:
+        """On the receiver: take what there is, woken or not."""
+        if self._items:
+            self._drain()
+
+    def _wake(self, sender: asyncio.AbstractEventLoop) -> None:
+        self._woken_at = sender.time()
+        try:
+            self._receiver.call_soon_threadsafe(self._drain)
+        except RuntimeError:  # the loop is closed
+            self._woken = False
 
     def _drain(self) -> None:
         # Cleared first: whatever is put from here on wakes us again, so none is left lying.
