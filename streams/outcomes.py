@@ -148,6 +148,7 @@ class Outcomes:
     def _publish(self, work: Work, records: list[OutgoingRecord]) -> None:
         if work.fenced:
             log.warning("outcome dropped: the group had given this worker up", task_id=work.task.id)
+            self._on_their_way[work.source.record.partition].pop(work, None)
             self.over(work, None, False)
             return
         if not self._lease_holds(work.source.partition.lane):
@@ -157,7 +158,8 @@ class Outcomes:
             crashpoints.reached("before_status")
         work.published = True
         number = work.source.record.partition
-        self._on_their_way[number][work] = self._newest_status.get(number)
+        # The first try counts: it may be durable though nobody told us.
+        self._on_their_way[number].setdefault(work, self._newest_status.get(number))
         self._producer.append(records[:TOLD], partial(self._told, work, records))
 
     def _told(self, work: Work, records: list[OutgoingRecord], error: LanewayError | None, offset: int) -> None:
@@ -168,7 +170,8 @@ class Outcomes:
                 too_large = ResultError(f"the outcome does not fit a record: {error}")
                 self.dead_lettered(work, "result_too_large", describe(too_large))
             else:
-                self._later(partial(self._tell_again, work, records), error)
+                work.published = False  # by the time of the next try the group may have given us up
+                self._later(partial(self._publish, work, records), error)
             return
         number = work.source.record.partition
         if offset > self._newest_status.get(number, -1):
@@ -179,9 +182,6 @@ class Outcomes:
             self._rest(work, records[TOLD:], offset)
         else:
             self._done(work, offset)
-
-    def _tell_again(self, work: Work, records: list[OutgoingRecord]) -> None:
-        self._producer.append(records[:TOLD], partial(self._told, work, records))
 
     def _rest(self, work: Work, records: list[OutgoingRecord], marker: int | None) -> None:
         self._producer.append(records, partial(self._rest_told, work, records, marker))

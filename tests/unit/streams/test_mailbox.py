@@ -10,7 +10,12 @@ from tests.support.waiting import eventually
 async def test_all_arrive_in_order_from_another_thread() -> None:
     taken: list[int] = []
     mailbox: Mailbox[int] = Mailbox(asyncio.get_running_loop(), taken.append)
-    sender = threading.Thread(target=lambda: [mailbox.put(number) for number in range(10_000)])
+
+    def send() -> None:
+        for number in range(10_000):
+            mailbox.put(number)
+
+    sender = threading.Thread(target=send)
     sender.start()
     await eventually(lambda: len(taken) == 10_000, within=10)
     sender.join()
