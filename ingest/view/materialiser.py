@@ -118,7 +118,7 @@ class Materialiser:
                     linger = next((seconds for count, seconds in _LINGER if len(messages) >= count), 0.0)
                     self._apply(store, messages)
                     self._applied_at = time.monotonic()
-                mender.mend(store.behind)
+                mender.mend(store)
                 if time.monotonic() - pruned_at > _PRUNE_EVERY:
                     pruned_at = time.monotonic()
                     if count := store.prune(datetime.now(UTC)):

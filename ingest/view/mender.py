@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ingest.view.store import Behind
+from ingest.view.store import ViewStore
 from laneway.kafka.clients import client_config
 from schemas.headers import cloud_event, timestamp
 from schemas.settings import Settings
@@ -35,11 +35,12 @@ class Mender:
         self._looked_at = 0.0
         self._seen: set[str] = set()
 
-    def mend(self, behind: dict[str, Behind]) -> None:
+    def mend(self, store: ViewStore) -> None:
         """Append those that were behind at the last look already, so that a record under way may still come by itself.
 
-        Blocking: never; whatever fails stays in ``behind`` and is tried again.
+        Blocking: never. What was appended is read back and leaves ``behind`` by that; what fails is tried again.
         """
+        behind = store.behind
         if self._producer is not None:
             self._producer.poll(0)
         now = time.monotonic()
@@ -47,13 +48,16 @@ class Mender:
             return
         self._looked_at = now
         for task_id in self._seen & behind.keys():
-            self._append(task_id, behind)
+            document = store.document(task_id)
+            if document is not None:
+                self._append(task_id, behind[task_id], document)
+            else:  # deleted meanwhile
+                del behind[task_id]
         self._seen = set(behind)
 
-    def _append(self, task_id: str, behind: dict[str, Behind]) -> None:
+    def _append(self, task_id: str, partition: int, document: bytes) -> None:
         # Made when it is first needed, which for most views is never.
         self._producer = self._producer or Producer(self._config)
-        found = behind[task_id]
         at = timestamp(datetime.now(UTC))
 
         def answered(error: KafkaError | None, _: Message) -> None:
@@ -63,9 +67,9 @@ class Mender:
         try:
             self._producer.produce(
                 self._topic,
-                found.document,
+                document,
                 task_id.encode(),
-                found.partition,
+                partition,
                 answered,
                 headers=cloud_event("status", f"{task_id}.mended.{at.decode()}", _SOURCE, at),  # type: ignore[arg-type]  # list is invariant; ours is narrower
             )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised by any change of the tables: a file of another version is built anew from the log."""
 
 RETENTION_DAYS: Final = 7
@@ -38,6 +38,8 @@ CREATE TABLE labels (
 ) WITHOUT ROWID;
 -- What the latest transactions changed, for readers that wait for tasks: ids, one a line. NULL: too many to tell.
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, ids TEXT);
+-- Tasks whose last record in the log is not their furthest; each with its partition of `status`.
+CREATE TABLE behind (id TEXT NOT NULL PRIMARY KEY, partition INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 

@@ -40,14 +40,6 @@ class StatusRecord(NamedTuple):
     value: bytes | None
 
 
-class Behind(NamedTuple):
-    """A task whose last record in the log is not its furthest."""
-
-    partition: int
-    document: bytes
-    """The furthest."""
-
-
 class ViewStore:
     """The one writer of a view's file.
 
@@ -61,8 +53,8 @@ class ViewStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._connection = self._open(identity)
-        self.behind: dict[str, Behind] = {}
-        """By id. Compaction keeps the last record of each, so the furthest has to be appended once more."""
+        self.behind: dict[str, int] = dict(self._connection.execute("SELECT id, partition FROM behind"))
+        """Tasks whose last record in the log is not their furthest, each with its partition of ``status``."""
 
     def _open(self, identity: str) -> sqlite3.Connection:
         """The file as it is where that is sound and of this topic, else a new one."""
@@ -164,7 +156,7 @@ class ViewStore:
             if step <= pending[_STEP]:
                 return
         elif task_id not in changes.deleted:
-            if status.updated_at < oldest and status.state.final and self._document(task_id) is None:
+            if status.updated_at < oldest and status.state.final and self.document(task_id) is None:
                 return
             if status.generation > 1 and self._replaces(status, step):
                 # Another generation may have other labels, and be of another time.
@@ -183,7 +175,8 @@ class ViewStore:
             record.value,
         )
 
-    def _document(self, task_id: str) -> bytes | None:
+    def document(self, task_id: str) -> bytes | None:
+        """The furthest status of a task."""
         row = self._connection.execute("SELECT document FROM tasks WHERE id = ?", (task_id,)).fetchone()
         return row[0] if row else None
 
@@ -221,14 +214,15 @@ class ViewStore:
         """Find the tasks whose last record in the log is behind what is known of them."""
         for task_id, (partition, step) in changes.last.items():
             row = changes.rows.get(task_id)
-            if none_refused and (row is None or row[_STEP] == step):
-                self.behind.pop(task_id, None)
-                continue
-            found = self._connection.execute("SELECT step, document FROM tasks WHERE id = ?", (task_id,)).fetchone()
-            if found is not None and found[0] > step:
-                self.behind[task_id] = Behind(partition, found[1])
-            else:
-                self.behind.pop(task_id, None)
+            behind = False
+            if not none_refused or (row is not None and row[_STEP] != step):
+                found = self._connection.execute("SELECT step FROM tasks WHERE id = ?", (task_id,)).fetchone()
+                behind = found is not None and found[0] > step
+            if behind:
+                self.behind[task_id] = partition
+                self._connection.execute("INSERT OR REPLACE INTO behind VALUES (?, ?)", (task_id, partition))
+            elif self.behind.pop(task_id, None) is not None:
+                self._connection.execute("DELETE FROM behind WHERE id = ?", (task_id,))
 
     def _note(self, changed: Collection[str]) -> None:
         if changed:
