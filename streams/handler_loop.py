@@ -25,6 +25,8 @@ _AT_FIRST_AHEAD: Final = 16
 _FEWEST_AHEAD: Final = 1
 _MOST_AHEAD: Final = 256
 _WEIGHT: Final = 0.1
+_LONGEST: Final = 0.01
+"""A single long one says little about the next."""
 
 
 def stand_back(nice: int) -> None:
@@ -121,8 +123,10 @@ class HandlerLoop:
         attempt.began = time.monotonic()
         now = time.thread_time()  # not the clock's: what others do meanwhile is not this loop's pace
         if self._next_waited:
-            self._each += (now - self._last_begun - self._each) * _WEIGHT
-            self._ahead = max(_FEWEST_AHEAD, min(_MOST_AHEAD, int(_AHEAD / max(self._each, 1e-6))))
+            self._each += (min(now - self._last_begun, _LONGEST) - self._each) * _WEIGHT
+        else:  # nobody to measure by: let more in by and by, or few ahead would stay few for ever
+            self._each *= 1 - _WEIGHT
+        self._ahead = max(_FEWEST_AHEAD, min(_MOST_AHEAD, int(_AHEAD / max(self._each, 1e-6))))
         self._last_begun = now
         self._begun += 1
         left = self._handed_over - self._begun

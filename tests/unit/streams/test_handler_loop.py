@@ -1,0 +1,84 @@
+"""A handler loop lets in few attempts ahead of handlers that compute, and many ahead of those that wait."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from streams.attempt import Attempt
+from streams.handler_loop import HandlerLoop
+from tests.support.waiting import eventually
+
+
+def attempt() -> Attempt[None]:
+    nothing = cast("Any", None)
+    return Attempt(nothing, nothing, b"", nothing, None)
+
+
+async def run_through(count: int, handler: Callable[[], Any]) -> tuple[HandlerLoop, int]:
+    """Have ``count`` attempts begun as its room allows; answers the most that were ahead in the second half."""
+    ended = 0
+    most = 0
+
+    async def run(loop: HandlerLoop, one: Attempt[Any]) -> None:
+        nonlocal ended
+        loop.begun(one)
+        result = handler()
+        if asyncio.iscoroutine(result):
+            await result
+        ended += 1
+
+    loop = HandlerLoop("test", run, lambda _: None, 0)
+    begun = 0
+    while ended < count:
+        while begun < count and loop.has_room:
+            loop.start(attempt())
+            begun += 1
+            if begun > count // 2:
+                most = max(most, loop._handed_over - loop._begun)
+        await asyncio.sleep(0.0005)
+    return loop, most
+
+
+def burn() -> None:
+    end = time.thread_time() + 0.002
+    while time.thread_time() < end:
+        pass
+
+
+@pytest.mark.parametrize(("handler", "at_least", "at_most"), [(burn, 1, 4), (lambda: None, 5, 256)])
+async def test_as_many_as_begin_within_a_moment(handler: Callable[[], Any], at_least: int, at_most: int) -> None:
+    loop, most = await run_through(400, handler)
+    loop.close()
+    assert at_least <= most <= at_most
+
+
+async def test_one_slow_start_is_not_remembered_for_ever() -> None:
+    calls = 0
+
+    def slow_at_first() -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 30:
+            burn()
+            burn()
+
+    loop, most = await run_through(2_000, slow_at_first)
+    loop.close()
+    assert most >= 5
+
+
+async def test_all_that_wait_run_at_once() -> None:
+    waiting = 0
+
+    async def wait() -> None:
+        nonlocal waiting
+        waiting += 1
+        await asyncio.sleep(0.3)
+
+    loop, _ = await run_through(200, wait)
+    loop.close()
+    assert waiting == 200
+    await eventually(lambda: not loop.alive)
