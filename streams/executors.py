@@ -107,9 +107,12 @@ class Executors:
         elif attempt.task is not None:
             attempt.task.cancel()
 
-    def look_after(self, attempts: Iterable[Attempt[Any]]) -> None:
-        """Take what has ended, and end those that are past their time-out; called many times a second."""
+    def collect(self) -> None:
+        """Take what has ended, though its loop may be blocked before it told us; called many times a second."""
         self._returns.collect()
+
+    def look_after(self, attempts: Iterable[Attempt[Any]]) -> None:
+        """End those that are past their time-out; called many times a second."""
         now = time.monotonic()
         for attempt in tuple(attempts):
             if attempt.timeout is None or attempt.began is None:  # unbounded, not begun, or in a process

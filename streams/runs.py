@@ -173,6 +173,7 @@ class Runs:
 
     def tick(self) -> None:
         """Look after what runs: time-outs, ``running`` for what has run for a while, progress; many times a second."""
+        self.executors.collect()
         self.executors.look_after(work.attempt for work in self.running if work.attempt is not None)
         now = datetime.now(UTC)
         bound = timedelta(seconds=self._settings.worker.running_visible_after)
