@@ -12,7 +12,8 @@ from tests.support.chaos.trial import running_trial
 
 AWAY = 8.0
 RATE = 25.0
-P99_WITHIN = 5.5
+# A fail-over takes the broker about 3 s; the rest is for a machine with other work.
+P99_WITHIN = 10.0
 
 
 async def test_nothing_is_lost_and_ingest_goes_on(three_brokers: StruckCluster, tmp_path: Path) -> None:
