@@ -19,7 +19,7 @@ from streams.mailbox import Mailbox
 from streams.watch import LoopPulse
 
 _STOPS_WITHIN: Final = 2.0
-_AHEAD: Final = 0.002
+_AHEAD: Final = 0.004
 """Seconds within which the attempts that are let in ahead should have begun."""
 _AT_FIRST_AHEAD: Final = 16
 _FEWEST_AHEAD: Final = 1
