@@ -166,6 +166,8 @@ class Dispatcher:
 
     def open_partition(self, partition: Partition) -> None:
         """``moved_on`` of the partition is complete: start on its records."""
+        if partition.revoked or partition.releasing:
+            return
         held, partition.held = partition.held, None
         for source in held or ():
             self._take(source)
@@ -181,6 +183,8 @@ class Dispatcher:
         for status in statuses:
             if supersedes(status, partition.moved_on.get(status.id)):
                 partition.moved_on[status.id] = status
+        if partition.revoked or partition.releasing:
+            return
         partition.alive = alive
         parked, partition.parked = partition.parked, {}
         for work in parked.values():
@@ -319,7 +323,9 @@ class Dispatcher:
     def _acknowledge(self, work: Work, marker: int | None) -> None:
         """Nothing more will come of a work's record."""
         self._record_done(work.source, marker)
-        if work.task.ordering_key is not None and not work.source.partition.revoked:
+        partition = work.source.partition
+        # Of a partition that is about to go nothing starts any more: what runs has been claimed already.
+        if work.task.ordering_key is not None and not (partition.revoked or partition.releasing):
             following = turns.leave(work)
             if following is not None:
                 self._consider(following)
