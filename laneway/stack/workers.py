@@ -309,7 +309,8 @@ class Fleet:
         await asyncio.gather(*(worker.child.stop(within) for worker in self.workers))
         if any(future.done() for future in hopeless):
             return WRONG_USE  # it has said itself what it saw and what it wants
-        return 1 if any(worker.child.last_code for worker in self.workers) else 0
+        # One that was still importing when it was asked to stop dies of the signal; it had begun nothing.
+        return 1 if any(worker.child.last_code not in (0, -signal.SIGTERM) for worker in self.workers) else 0
 
     def _on_signal(self, asked: asyncio.Event) -> None:
         for worker in self.workers:
