@@ -260,8 +260,8 @@ class Dispatcher:
         if work.task.ordering_key is not None and not status.state.final:
             work.delivery = next_delivery(status)
             return True
-        if told == asked:
-            # What may be missing of the step is published again.
+        if told == asked or work.task.ordering_key is not None:
+            # What may be missing of the step is published again; a keyed task's record is that of all its runs.
             self._outcomes.repair(work, status)
         else:
             self._acknowledge(work, work.source.partition.read_from)
