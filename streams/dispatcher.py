@@ -111,7 +111,7 @@ class Dispatcher:
     def membership_lost(self, lane: Lane) -> None:
         """Others may have started what runs here: its outcomes count only if it is delivered here again."""
         for work in self._in_flight.values():
-            if work.source.partition.lane == lane and work.started_at is not None and not work.published:
+            if work.source.partition.lane == lane and work.started_at is not None:
                 work.fenced = True
 
     def _forget_unstarted(self, lane: Lane, unwanted: Callable[[Work], bool]) -> None:

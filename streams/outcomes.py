@@ -53,6 +53,7 @@ class Outcomes:
         self._on_their_way: defaultdict[int, dict[Work, int | None]] = defaultdict(dict)
         self._over_before: OrderedDict[RunKey, int | None] = OrderedDict()
         self._held_back: list[tuple[Work, list[OutgoingRecord]]] = []
+        self._held_rest: list[tuple[Work, list[OutgoingRecord], int]] = []
 
     # What may be asked --------------------------------------------------------------------------------------------
 
@@ -142,14 +143,16 @@ class Outcomes:
             held, self._held_back = self._held_back, []
             for work, records in held:
                 self._publish(work, records)
+        if self._held_rest:
+            waiting, self._held_rest = self._held_rest, []
+            for work, rest, marker in waiting:
+                self._follow(work, rest, marker)
 
     # Publication --------------------------------------------------------------------------------------------------
 
     def _publish(self, work: Work, records: list[OutgoingRecord]) -> None:
         if work.fenced:
-            log.warning("outcome dropped: the group had given this worker up", task_id=work.task.id)
-            self._on_their_way[work.source.record.partition].pop(work, None)
-            self.over(work, None, False)
+            self._drop(work)
             return
         if not self._lease_holds(work.source.partition.lane):
             self._held_back.append((work, records))
@@ -178,10 +181,27 @@ class Outcomes:
             self._newest_status[number] = offset
         if crashpoints.armed:
             crashpoints.reached("after_status")
-        if len(records) > TOLD:
-            self._rest(work, records[TOLD:], offset)
+        self._follow(work, records[TOLD:], offset)
+
+    def _follow(self, work: Work, rest: list[OutgoingRecord], marker: int) -> None:
+        """What others act on, now that the status is durable; unless others were given the task meanwhile.
+
+        A worker that was frozen between the two would add a second next run to that of whoever took over. Who is given
+        the task back finds the status, and publishes what is missing.
+        """
+        if work.fenced:
+            self._drop(work)
+        elif not self._lease_holds(work.source.partition.lane):
+            self._held_rest.append((work, rest, marker))
+        elif rest:
+            self._rest(work, rest, marker)
         else:
-            self._done(work, offset)
+            self._done(work, marker)
+
+    def _drop(self, work: Work) -> None:
+        log.warning("outcome dropped: the group had given this worker up", task_id=work.task.id)
+        self._on_their_way[work.source.record.partition].pop(work, None)
+        self.over(work, None, False)
 
     def _rest(self, work: Work, records: list[OutgoingRecord], marker: int | None) -> None:
         self._producer.append(records, partial(self._rest_told, work, records, marker))
