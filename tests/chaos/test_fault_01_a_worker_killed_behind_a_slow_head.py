@@ -7,7 +7,7 @@ from tests.support.chaos.cluster import StruckCluster
 from tests.support.chaos.trial import running_trial
 from tests.support.waiting import eventually
 
-TAKEOVER: float = 15.0
+TAKEOVER: float = 30.0
 
 
 async def test_nothing_is_lost_and_only_what_ran_starts_again(one_broker: StruckCluster, tmp_path: Path) -> None:
