@@ -116,11 +116,7 @@ class Outcomes:
         self._producer.append(self._publisher.running(work), _log_untold)
 
     async def claim(self, works: list[Work]) -> None:
-        """Tell of each that it runs here; returns once that is durable.
-
-        Raises:
-            BrokerUnavailableError: it could not be told.
-        """
+        """Tell of each that it runs here; returns once that is durable, or could not be made so, which the log says."""
         records = [record for work in works for record in self._publisher.running(work)]
         for work in works:
             work.told_running = True
