@@ -70,7 +70,11 @@ bench-peers: setup ## Measure Celery, Dramatiq, taskiq and Huey beside it (PEERS
 
 .PHONY: test
 test: setup ## Run every test that a change must pass, against a real Kafka
-	@$(BIN)/pytest $(TEST_ROOMS) -m "not chaos_long"
+	@$(BIN)/pytest $(TEST_ROOMS) -m "not long"
+
+.PHONY: test-long
+test-long: setup ## Run the tests that take too long for `make test`, those of the fault matrix among them
+	@$(BIN)/pytest $(TEST_ROOMS) -m long
 
 .PHONY: test-fast
 test-fast: setup ## Run the tests that need no broker: unit, contract, architecture

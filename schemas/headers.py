@@ -27,6 +27,7 @@ TRACEPARENT: Final = "traceparent"
 ATTEMPT: Final = "laneway-attempt"
 DEFERRALS: Final = "laneway-deferrals"
 NOT_BEFORE: Final = "laneway-not-before"
+REPEATED: Final = "laneway-repeated"
 ERRORS: Final = "laneway-errors"
 DLQ_REASON: Final = "laneway-dlq-reason"
 DLQ_ERROR: Final = "laneway-dlq-error"
@@ -45,6 +46,7 @@ HEADERS: Final[dict[str, str]] = {
     ATTEMPT: "Number of the run that this record asks for, from 1; absent means 1.",
     DEFERRALS: "How often the handler asked for a later run; absent means 0.",
     NOT_BEFORE: "On a waiting record: when it is due, RFC 3339.",
+    REPEATED: "Present when the same run may have been asked for before: it is looked up in `status` before it starts.",
     ERRORS: "JSON array of the failures so far, oldest first.",
     DLQ_REASON: "Why the record is a dead letter, in a word: `rejected`, `exhausted`, `undecodable`, …",
     DLQ_ERROR: "JSON object of the last error: type, message, retriable.",
@@ -76,9 +78,13 @@ class Delivery(Struct, frozen=True):
     deferrals: int = 0
     not_before: datetime | None = None
     errors: tuple[ErrorInfo, ...] = ()
+    repeated: bool = False
+    """Another record may have asked for the same run before."""
 
 
 FIRST_DELIVERY: Final = Delivery()
+MAY_REPEAT: Final = (REPEATED, b"1")
+"""The header of a record that may ask for a run once more."""
 
 
 def timestamp(at: datetime) -> bytes:
@@ -127,6 +133,8 @@ def delivery_headers(delivery: Delivery) -> Headers:
         headers.append((NOT_BEFORE, timestamp(delivery.not_before)))
     if delivery.errors:
         headers.append((ERRORS, msgspec.json.encode(delivery.errors)))
+    if delivery.repeated:
+        headers.append(MAY_REPEAT)
     return headers
 
 
@@ -145,6 +153,7 @@ def read_delivery(headers: Iterable[tuple[str, bytes | str | None]] | None) -> D
             deferrals=int(ours.get(DEFERRALS, b"0")),
             not_before=_read_time(ours[NOT_BEFORE]) if NOT_BEFORE in ours else None,
             errors=_ERRORS_DECODER.decode(ours[ERRORS]) if ERRORS in ours else (),
+            repeated=REPEATED in ours,
         )
     except (ValueError, msgspec.DecodeError) as error:
         raise UndecodableRecordError(f"a laneway-… header of the record is not readable: {error}") from error

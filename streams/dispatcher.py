@@ -66,6 +66,7 @@ class Dispatcher:
         runs.room = self._make_room
         runs.handed_back = self._forget
         outcomes.over = self._over
+        outcomes.certainly_lost = self._certainly_lost
         outcomes.set_aside_over = self._set_aside
 
     # What the lanes' consumers call -------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ class Dispatcher:
         self._room[lane].set()
 
     def membership_lost(self, lane: Lane) -> None:
-        """Others may have started what runs here: its outcomes count only if it is delivered here again."""
+        """Others may have started what runs here: its outcomes count only once it is delivered here again."""
         for work in self._in_flight.values():
             if work.source.partition.lane == lane and work.started_at is not None:
                 work.fenced = True
@@ -175,19 +176,30 @@ class Dispatcher:
         self._runs.fill(partition.lane.type)
 
     def with_parked(self) -> list[Partition]:
-        """Partitions with tasks that run on another worker."""
+        """Partitions with works that wait for news from ``status``."""
         return [partition for partition in self._partitions.values() if partition.parked]
 
-    def learned(self, partition: Partition, statuses: Iterable[Status], alive: frozenset[str]) -> None:
-        """Decide anew about a partition's parked tasks, by what ``status`` and the group say now."""
+    def learned(
+        self, partition: Partition, asked: Iterable[Work], statuses: Iterable[Status], alive: frozenset[str]
+    ) -> None:
+        """Decide anew about parked works, by what ``status`` and the group say now.
+
+        Args:
+            partition: theirs.
+            asked: works that were parked when the question was put.
+            statuses: what ``status`` tells of their tasks.
+            alive: the workers in the lane's group.
+        """
         for status in statuses:
             if supersedes(status, partition.moved_on.get(status.id)):
                 partition.moved_on[status.id] = status
         if partition.revoked or partition.releasing:
             return
         partition.alive = alive
-        parked, partition.parked = partition.parked, {}
-        for work in parked.values():
+        decided = set(asked)
+        partition.parked = [work for work in partition.parked if work not in decided]
+        for work in asked:
+            work.looked_up = True
             self._consider(work)
         self._runs.fill(partition.lane.type)
 
@@ -229,20 +241,28 @@ class Dispatcher:
     def _consider(self, work: Work) -> None:
         """Its turn has come: run it, unless it is over, runs already, or runs elsewhere."""
         partition = work.source.partition
+        former = self._in_flight.get(work.key)
+        if work.doubtful and former is None and not self._outcomes.knows(work.key):
+            partition.parked.append(work)
+            return
         status = partition.moved_on.get(work.task.id) if partition.moved_on else None
-        if status is not None and not self._still_asks(work, status):
+        asks = status is None or self._still_asks(work, status)  # which may name a later run, of a keyed task
+        present = self._in_flight.get(work.key) if asks else None
+        if former is not None and former is not present:
+            former.disowned = former.fenced
+        if not asks:
             return
-        key = work.key
-        if self._outcomes.knows(key):
-            self._acknowledge(work, self._outcomes.marker_of(key))
-            return
-        present = self._in_flight.get(key)
-        if present is not None:
-            present.fenced = False  # it is ours again, and nobody else's: the check above says so
-            present.twins.append(work)
-            return
-        self._in_flight[key] = work
-        self._when_due(work)
+        if self._outcomes.knows(work.key):
+            self._acknowledge(work, self._outcomes.marker_of(work.key))
+        elif present is None:
+            self._in_flight[work.key] = work
+            self._when_due(work)
+        else:
+            present.fenced = present.disowned = False  # it is ours again, and nobody else's: asked above
+            if present.source.partition.revoked and present.source.record.offset == work.source.record.offset:
+                present.source = work.source
+            else:
+                present.twins.append(work)
 
     def _still_asks(self, work: Work, status: Status) -> bool:
         """Whether a record's run is still to be done, by what former owners had told."""
@@ -252,8 +272,7 @@ class Dispatcher:
         if status.state is State.RUNNING:
             if status.worker != self._worker and status.worker in work.source.partition.alive:
                 log.info("left alone: it runs on another worker", worker=status.worker, **fields_of(work))
-                partition = work.source.partition
-                partition.parked[work.task.id] = work
+                work.source.partition.parked.append(work)
                 return False
             if told == asked:
                 return True
@@ -287,6 +306,16 @@ class Dispatcher:
         work.timer = None
         self._when_due(work)
         self._runs.fill(work.source.partition.lane.type)
+
+    def _certainly_lost(self, work: Work) -> bool:
+        """Whether a fenced work's record will not be delivered here again, or has been and asks for nothing more."""
+        source = work.source
+        partition = self._partitions.get((source.partition.lane, source.partition.number))
+        if partition is None:
+            return True
+        if partition.held is not None or partition.releasing:
+            return False
+        return work.disowned or source.record.offset < partition.start
 
     def _make_room(self, lane: Lane) -> None:
         self._room[lane].set()

@@ -17,6 +17,7 @@ import faust
 import structlog
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
 from faust.types.transports import SchedulingStrategyT
@@ -91,6 +92,15 @@ class _LaneTopic(faust.Topic):
     async def decode(self, message: Message, *, propagate: bool = False) -> EventT[Any]:
         """The batch as it is."""
         return self._create_event(message.key, message.value, {}, message=message)
+
+
+class _NoTables(TableManager):
+    """Starts at once: Faust's waits a second for tables, of which there are none."""
+
+    async def on_start(self) -> None:
+        """Start what hands the records over."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class _LaneThread(driver.AIOKafkaConsumerThread):
@@ -300,6 +310,7 @@ class LaneApp(faust.App):
             worker_redirect_stdouts=False,
             ConsumerScheduler=_Batches,
             Topic=_LaneTopic,
+            TableManager=_NoTables,
         )
         topic = self.topic(self.lane_topic, key_type=bytes, value_type=bytes, value_serializer="raw", internal=False)
         self.agent(topic, name=f"{lane}", concurrency=1)(self._feed)

@@ -5,7 +5,8 @@ part of ``status``, from where the last commit says, and knows which redelivered
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import structlog
@@ -30,6 +31,7 @@ from schemas.topics import Topics
 log = structlog.get_logger(__name__)
 
 _TIMEOUT: Final = 10.0
+_CLOCKS_DIFFER: Final = timedelta(seconds=10)
 _METADATA: Final = re.compile(r"status@(\d+);")
 
 
@@ -66,6 +68,17 @@ class Takeover(NamedTuple):
     """The workers in the lane's group."""
 
 
+class Question(NamedTuple):
+    """What is asked of a partition of ``status``."""
+
+    position: int | None
+    """Where to read on; ``None`` when only ``since`` counts."""
+    since: datetime | None
+    """Also what was told from this time on; a little earlier, since clocks differ."""
+    ids: Set[str]
+    """The tasks that are asked for."""
+
+
 class MarkerReader:
     """Reads done-markers.
 
@@ -98,8 +111,8 @@ class MarkerReader:
             self._renew()
             raise BrokerUnavailableError(f"no done-markers for {lane}: {error}") from error
 
-    def follow(self, lane: Lane, positions: Mapping[int, int]) -> dict[int, Takeover]:
-        """What was told since, from these positions of ``status`` on, and who is in the lane's group now.
+    def follow(self, lane: Lane, questions: Mapping[int, Question]) -> dict[int, Takeover]:
+        """What was told of these tasks, by partition of ``status``, and who is in the lane's group now.
 
         Raises:
             BrokerUnavailableError: the broker cannot tell now.
@@ -107,7 +120,10 @@ class MarkerReader:
         try:
             # Who is alive first: whoever has gone meanwhile had told all that it ever will before the read.
             alive = self._alive(lane)
-            return {number: self._read(number, start)._replace(alive=alive) for number, start in positions.items()}
+            return {
+                number: self._read(number, self._first(number, question), question.ids)._replace(alive=alive)
+                for number, question in questions.items()
+            }
         except (KafkaException, TimeoutError) as error:
             self._renew()
             raise BrokerUnavailableError(f"no news of tasks that run elsewhere, {lane}: {error}") from error
@@ -166,11 +182,24 @@ class MarkerReader:
         record = self._consumer.poll(_TIMEOUT)
         if record is None or record.error():
             return OFFSET_BEGINNING
-        asked = TopicPartition(self._topics.status, number, record.timestamp()[1])
+        return self._at(number, record.timestamp()[1])
+
+    def _first(self, number: int, question: Question) -> int:
+        """First offset of ``status`` that a question is about."""
+        if question.since is None:
+            return question.position or 0
+        since = self._at(number, int((question.since - _CLOCKS_DIFFER).timestamp() * 1000))
+        if question.position is None or since == OFFSET_BEGINNING:
+            return since
+        return question.position if since == OFFSET_END else min(since, question.position)
+
+    def _at(self, number: int, timestamp_ms: int) -> int:
+        """First offset of ``status`` that was written at this time or later."""
+        asked = TopicPartition(self._topics.status, number, timestamp_ms)
         found = self._consumer.offsets_for_times([asked], timeout=_TIMEOUT)[0].offset
         return found if found >= 0 or found == OFFSET_END else OFFSET_BEGINNING
 
-    def _read(self, number: int, start: int) -> Takeover:
+    def _read(self, number: int, start: int, ids: Set[str] | None = None) -> Takeover:
         tp = TopicPartition(self._topics.status, number, start)
         low, high = self._consumer.get_watermark_offsets(TopicPartition(tp.topic, number), timeout=_TIMEOUT)
         moved_on: dict[str, Status] = {}
@@ -190,7 +219,8 @@ class MarkerReader:
                 if record.error():
                     raise KafkaException(record.error())
                 position = (record.offset() or 0) + 1
-                self._note(record.value(), moved_on)
+                if ids is None or (record.key() or b"").decode() in ids:
+                    self._note(record.value(), moved_on)
         return Takeover(moved_on, 0, 0, max(start, low), position)
 
     @staticmethod

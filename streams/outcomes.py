@@ -14,6 +14,7 @@ from laneway import crashpoints
 from laneway.kafka.log import RecordSink
 from laneway.kafka.producer import OutgoingRecord
 from schemas.errors import LanewayError, RecordTooLargeError, ResultError
+from schemas.headers import DLQ_REASON, KIND_HEADERS, MAY_REPEAT, REPEATED
 from schemas.retry import Retry, describe
 from schemas.status import ErrorInfo, State, Status
 from schemas.task import Lane
@@ -34,12 +35,15 @@ class Outcomes:
     Delivery: status and event first; what others act on (the outcome, the next run, the dead letter) once they are
         durable, so that a kill in between never leaves an outcome whose task would run again; ``over`` once all is.
         What the broker does not take is published again until it does. While the group may have given this worker up,
-        nothing is published; when it has, the work is dropped, since another worker runs it again.
+        nothing is published; when it has, a work waits until its record is delivered here again, or is dropped, since
+        another worker runs it again.
     """
 
     def __init__(self, producer: RecordSink, publisher: Publisher, lease_holds: Callable[[Lane], bool]) -> None:
         self.over: Callable[[Work, int | None, bool], None]
         """Gets each work whose step is durable, with where in ``status`` it lies; with False one that was dropped."""
+        self.certainly_lost: Callable[[Work], bool]
+        """Says of a fenced work that another worker has it, or had it."""
         self.set_aside_over: Callable[[Source], None]
         """Gets each record that was no task and is in the dead letters now."""
         self.closing = False
@@ -134,23 +138,26 @@ class Outcomes:
         self._aside(source, self._publisher.set_aside(source, error, reason))
 
     def publish_held_back(self) -> None:
-        """Publish what waited for the group to hear of us."""
+        """Publish what waited for the group to hear of us, and drop what others have by now."""
         if self._held_back:
             held, self._held_back = self._held_back, []
             for work, records in held:
-                self._publish(work, records)
+                if work.fenced and self.certainly_lost(work):
+                    self._drop(work)
+                else:
+                    self._publish(work, records)
         if self._held_rest:
             waiting, self._held_rest = self._held_rest, []
             for work, rest, marker in waiting:
-                self._follow(work, rest, marker)
+                if work.fenced and self.certainly_lost(work):
+                    self._drop(work)
+                else:
+                    self._follow(work, rest, marker)
 
     # Publication --------------------------------------------------------------------------------------------------
 
     def _publish(self, work: Work, records: list[OutgoingRecord]) -> None:
-        if work.fenced:
-            self._drop(work)
-            return
-        if not self._lease_holds(work.source.partition.lane):
+        if work.fenced or not self._lease_holds(work.source.partition.lane):
             self._held_back.append((work, records))
             return
         if crashpoints.armed:
@@ -185,9 +192,7 @@ class Outcomes:
         A worker that was frozen between the two would add a second next run to that of whoever took over. Who is given
         the task back finds the status, and publishes what is missing.
         """
-        if work.fenced:
-            self._drop(work)
-        elif not self._lease_holds(work.source.partition.lane):
+        if work.fenced or not self._lease_holds(work.source.partition.lane):
             self._held_rest.append((work, rest, marker))
         elif rest:
             self._rest(work, rest, marker)
@@ -195,7 +200,7 @@ class Outcomes:
             self._done(work, marker)
 
     def _drop(self, work: Work) -> None:
-        log.warning("outcome dropped: the group had given this worker up", task_id=work.task.id)
+        log.warning("outcome dropped: another worker has the task", task_id=work.task.id)
         self._on_their_way[work.source.record.partition].pop(work, None)
         self.over(work, None, False)
 
@@ -206,7 +211,8 @@ class Outcomes:
         self, work: Work, records: list[OutgoingRecord], marker: int | None, error: LanewayError | None, _: int
     ) -> None:
         if error is not None:
-            self._later(partial(self._rest, work, records, marker), error)
+            # They may be durable though nobody told us.
+            self._later(partial(self._rest, work, [_repeated(record) for record in records], marker), error)
         else:
             self._done(work, marker)
 
@@ -237,6 +243,14 @@ class Outcomes:
         self._over_before[key] = marker
         if len(self._over_before) > REMEMBERED:
             self._over_before.popitem(last=False)
+
+
+def _repeated(record: OutgoingRecord) -> OutgoingRecord:
+    """The same record, marked if it asks for a run."""
+    names = {name for name, _ in record.headers}
+    if KIND_HEADERS["task"] not in record.headers or names & {REPEATED, DLQ_REASON}:
+        return record
+    return record._replace(headers=[*record.headers, MAY_REPEAT])
 
 
 def _log_untold(error: LanewayError | None, _: int) -> None:

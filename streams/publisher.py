@@ -80,7 +80,7 @@ class Publisher:
         Readers drop what they had already: an outcome by (id, generation), a next run by its key.
         """
         if status.state is State.RETRYING:
-            return [self._next_run(work, status)]
+            return [self._next_run(work, status, repeated=True)]
         records = [self._outcome(work, status, self._headers("outcome", work, status))]
         if status.state is State.DEAD_LETTERED and status.error is not None:
             records.append(self._dead_letter(work, status, "repaired", status.error))
@@ -203,9 +203,9 @@ class Publisher:
             [_OUTCOME, *headers[1:]],
         )
 
-    def _next_run(self, work: Work, status: Status) -> OutgoingRecord:
+    def _next_run(self, work: Work, status: Status, *, repeated: bool = False) -> OutgoingRecord:
         """The task's own bytes, with headers that ask for the next run, into the ladder or straight into its lane."""
-        delivery = next_delivery(status)
+        delivery = msgspec.structs.replace(next_delivery(status), repeated=repeated)
         due = status.not_before or status.updated_at
         rung = rung_for(due - datetime.now(UTC))
         topic = self._topics.retry(rung) if rung else work.source.record.topic

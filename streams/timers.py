@@ -2,17 +2,20 @@
 
 import heapq
 import threading
+import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Final, NamedTuple
 
+import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from laneway.kafka.clients import client_config
 from schemas import codec
 from schemas.errors import UndecodableRecordError
-from schemas.headers import Delivery, delivery_headers, read_delivery
+from schemas.headers import delivery_headers, read_delivery
 from schemas.settings import Settings
 from schemas.task import Task
 from schemas.topics import RUNGS, Topics, rung_for
@@ -22,6 +25,8 @@ log = structlog.get_logger(__name__)
 _BATCH: Final = 500
 _IDLE: Final = 0.5
 _BACKOFF: Final = 2.0
+_LOOK_AGAIN: Final = 0.1
+_CLOCKS_DIFFER: Final = timedelta(seconds=2)
 
 TopicAndPartition = tuple[str, int]
 
@@ -38,7 +43,8 @@ class Timers:
     """Moves waiting tasks on when they are due, in a thread of its own.
 
     Delivery: a record's offset is committed after its next copy is on every in-sync replica. A crash in between
-        repeats the copy; workers recognise the second one by its run.
+        repeats the copy: what may be one carries a header that says so, and workers look its run up before it starts.
+        Nothing is moved while the group may have given this process up.
     Ordering: a rung's records are in due order, so waiting at its head holds back nothing that is due.
     """
 
@@ -50,6 +56,8 @@ class Timers:
         self._thread = threading.Thread(target=self._run, name="timers", daemon=True)
         self._waiting: dict[TopicAndPartition, deque[Message]] = {}
         self._due: list[tuple[datetime, TopicAndPartition]] = []
+        self._taken_at: dict[TopicAndPartition, datetime] = {}
+        self._lease_seen_at = -inf
 
     def start(self) -> None:
         """Begin."""
@@ -65,8 +73,16 @@ class Timers:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def forward(self, value: bytes | None, headers: list[tuple[str, bytes]] | None, now: datetime) -> Forward:
+    def forward(
+        self, value: bytes | None, headers: list[tuple[str, bytes]] | None, now: datetime, *, repeated: bool = False
+    ) -> Forward:
         """Decide where a record that has waited out its rung goes.
+
+        Args:
+            value: the task's bytes.
+            headers: of the record.
+            now: the time.
+            repeated: whether somebody may have moved it before.
 
         Raises:
             UndecodableRecordError: it is no task.
@@ -76,7 +92,7 @@ class Timers:
         due = delivery.not_before or now
         rung = rung_for(due - now)
         kept = [(name, data) for name, data in headers or () if not name.startswith("laneway-")]
-        moved = Delivery(delivery.attempt, delivery.deferrals, delivery.not_before, delivery.errors)
+        moved = msgspec.structs.replace(delivery, repeated=delivery.repeated or repeated)
         if rung is not None:
             return Forward(self._topics.retry(rung), task.id.encode(), kept + delivery_headers(moved))
         return Forward(self._topics.lane(task.lane), task.partition_key.encode(), kept + delivery_headers(moved))
@@ -104,7 +120,8 @@ class Timers:
             }
         )
         producer = Producer({**config, "enable.idempotence": True, "acks": "all", "linger.ms": 2})
-        consumer.subscribe(list(self._rungs), on_revoke=self._forget, on_lost=self._forget)
+        self._lease_seen_at = -inf
+        consumer.subscribe(list(self._rungs), on_assign=self._take, on_revoke=self._forget, on_lost=self._forget)
         try:
             while not self._stopping.is_set():
                 self._turn(consumer, producer)
@@ -132,6 +149,8 @@ class Timers:
             # What is fetched waits here; the rest of the partition stays on the broker.
             consumer.pause([TopicPartition(*place)])
         now = datetime.now(UTC)
+        if not self._due or self._due[0][0] > now or not self._lease_holds(consumer):
+            return
         moved: list[TopicPartition] = []
         failed: list[KafkaError] = []
         while self._due and self._due[0][0] <= now:
@@ -139,20 +158,38 @@ class Timers:
             messages = self._waiting.get(place, deque())
             while messages and self._leaves(messages[0]) <= now:
                 message = messages.popleft()
-                self._send(producer, message, now, failed)
+                repeated = self._leaves(message) <= self._taken_at[place] + _CLOCKS_DIFFER
+                self._send(producer, message, now, failed, repeated=repeated)
                 moved.append(TopicPartition(*place, (message.offset() or 0) + 1))
             if messages:
                 heapq.heappush(self._due, (self._leaves(messages[0]), place))
             elif place in self._waiting:
                 del self._waiting[place]
                 consumer.resume([TopicPartition(*place)])
-        if moved:
-            self._confirm(consumer, producer, moved, failed)
+        self._confirm(consumer, producer, moved, failed)
 
-    def _send(self, producer: Producer, message: Message, now: datetime, failed: list[KafkaError]) -> None:
+    def _lease_holds(self, consumer: Consumer) -> bool:
+        """Whether the group takes us for alive: asked by a commit of what is committed already."""
+        now = time.monotonic()
+        if now - self._lease_seen_at < self._settings.worker.session_timeout / 3:
+            return True
+        place = self._due[0][1]
+        head = TopicPartition(*place, self._waiting[place][0].offset() or 0)
+        try:
+            consumer.commit(offsets=[head], asynchronous=False)
+        except KafkaException as error:
+            log.info("nothing moved: the group rebalances", said=error.args[0].str())
+            self._stopping.wait(_LOOK_AGAIN)
+            return False
+        self._lease_seen_at = now
+        return True
+
+    def _send(
+        self, producer: Producer, message: Message, now: datetime, failed: list[KafkaError], *, repeated: bool
+    ) -> None:
         value, headers = message.value(), message_headers(message)
         try:
-            topic, key, onward = self.forward(value, headers, now)
+            topic, key, onward = self.forward(value, headers, now, repeated=repeated)
         except UndecodableRecordError as error:
             # Nobody but us writes here; without a task there is no lane, hence no dead-letter topic to put it into.
             log.error(
@@ -175,6 +212,7 @@ class Timers:
         self, consumer: Consumer, producer: Producer, moved: list[TopicPartition], failed: list[KafkaError]
     ) -> None:
         """Commit what has moved, once its copies are durable; else start over from the last commit."""
+        began = time.monotonic()
         producer.flush(self._settings.kafka.delivery_timeout + 1)
         if failed:
             raise KafkaException(failed[0])
@@ -182,11 +220,16 @@ class Timers:
         for position in moved:
             furthest[position.topic, position.partition] = position
         consumer.commit(offsets=list(furthest.values()), asynchronous=False)
+        self._lease_seen_at = began
 
     def _leaves(self, message: Message) -> datetime:
         """When a record's time on its rung is over, by the broker's clock."""
         appended = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
         return appended + self._rungs.get(message.topic() or "", timedelta(0))
+
+    def _take(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        now = datetime.now(UTC)
+        self._taken_at.update({(partition.topic, partition.partition): now for partition in partitions})
 
     def _forget(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {(partition.topic, partition.partition) for partition in partitions}

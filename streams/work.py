@@ -44,8 +44,8 @@ class Partition:
     """Where the read of ``status`` began."""
     read_until: int = 0
     """How far ``status`` was read."""
-    parked: "dict[str, Work]" = field(default_factory=dict)
-    """Tasks that run on another worker, which holds its lease: by task id."""
+    parked: "list[Work]" = field(default_factory=list)
+    """Works that wait for news from ``status``: they run on another worker, which holds its lease, or may be over."""
     keys: "dict[str, deque[Work]]" = field(default_factory=dict)
     """For each ordering key that is taken: the tasks that wait for their turn."""
     queued_by_key: int = 0
@@ -95,7 +95,10 @@ class Work:
     published: bool = False
     """Its outcome was sent; it only waits for the acknowledgement."""
     fenced: bool = False
-    """The group had given this worker up while it ran: another one may have started it, so its outcome is dropped."""
+    """The group had given this worker up while it ran: another one may have started it, so its outcome waits until the
+    record is delivered here again, or is certainly somebody else's."""
+    disowned: bool = False
+    """Delivered here again after it was fenced, but over or elsewhere: its outcome is dropped."""
     again: Delivery | None = None
     """The run that follows in place: a task with an ordering key keeps its record, and its turn, while it waits."""
     twins: "list[Work]" = field(default_factory=list)
@@ -108,6 +111,8 @@ class Work:
     """The task is over with this run: no other one follows."""
     timer: Any = None
     """While it is not due."""
+    looked_up: bool = False
+    """What ``status`` says of its run is known, though its record may be a repeated one."""
 
     @property
     def key(self) -> RunKey:
@@ -128,6 +133,11 @@ class Work:
     def due(self) -> datetime | None:
         """Not before this time."""
         return self.delivery.not_before or self.task.run_at
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its run may be over already, told by whoever had the partition before."""
+        return self.delivery.repeated and not self.looked_up
 
     @property
     def traceparent(self) -> bytes | None:

@@ -30,14 +30,14 @@ from streams.flight import Phase
 from streams.guard import CrashGuard
 from streams.lag import LagProbe
 from streams.lane_app import LaneApp, start_apps
-from streams.markers import MarkerReader, client_suffix
+from streams.markers import MarkerReader, Question, client_suffix
 from streams.outcomes import Outcomes
 from streams.publisher import Publisher
 from streams.runs import Runs
 from streams.suspect_log import SuspectReader
 from streams.timers import Timers
 from streams.watch import LoopPulse, Standing, Watch
-from streams.work import Partition
+from streams.work import Partition, Work
 
 log = structlog.get_logger(__name__)
 
@@ -286,14 +286,15 @@ class Worker:
     async def _follow_parked(
         self, reader: MarkerReader, loop: asyncio.AbstractEventLoop, thread: ThreadPoolExecutor
     ) -> None:
-        """See what became of tasks that run on other workers."""
+        """See what became of tasks that run on other workers, or that may be over."""
         by_lane: dict[Lane, dict[int, Partition]] = {}
         for partition in self._dispatcher.with_parked():
             by_lane.setdefault(partition.lane, {})[partition.number] = partition
         for lane, partitions in by_lane.items():
-            positions = {number: partition.read_until for number, partition in partitions.items()}
+            asked = {number: list(partition.parked) for number, partition in partitions.items()}
+            questions = {number: _question(partitions[number], works) for number, works in asked.items()}
             try:
-                news = await loop.run_in_executor(thread, reader.follow, lane, positions)
+                news = await loop.run_in_executor(thread, reader.follow, lane, questions)
             except BrokerUnavailableError as error:
                 log.warning("tasks that run elsewhere not followed, tried again", lane=str(lane), said=str(error))
                 continue
@@ -301,7 +302,7 @@ class Worker:
                 partition = partitions[number]
                 if not partition.revoked:
                     partition.read_until = found.read_until
-                    self._dispatcher.learned(partition, found.moved_on.values(), found.alive)
+                    self._dispatcher.learned(partition, asked[number], found.moved_on.values(), found.alive)
 
     async def _control_flow(self) -> None:
         """Stop fetching partitions whose head holds too much back, and start again when it is through."""
@@ -324,3 +325,14 @@ class Worker:
         """Sleep, or wake up early when asked to stop."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
+
+
+def _question(partition: Partition, works: list[Work]) -> Question:
+    """What decides about these works."""
+    doubtful = [work.due or work.source.appended_at for work in works if work.doubtful]
+    elsewhere = any(not work.doubtful for work in works)
+    return Question(
+        position=partition.read_until if elsewhere else None,
+        since=min(doubtful, default=None),
+        ids={work.task.id for work in works},
+    )

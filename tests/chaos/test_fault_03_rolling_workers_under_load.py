@@ -13,7 +13,7 @@ DRAIN = 6.0
 AND_LEAVE = 6.0
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_no_second_start_and_every_stop_in_time(one_broker: StruckCluster, tmp_path: Path) -> None:
     with running_trial(one_broker, tmp_path / "trial", partitions=4, worker={"drain_timeout": DRAIN}) as trial:
         workers = [trial.start_worker() for _ in range(3)]

@@ -15,7 +15,7 @@ NOTICED_WITHIN = 5.0
 LONGEST_WAIT = 2.0
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_it_is_noticed_and_others_go_on(one_broker: StruckCluster, tmp_path: Path) -> None:
     with running_trial(one_broker, tmp_path / "trial", types=(WORK, BLOCKING)) as trial:
         worker = await trial.worker()

@@ -13,7 +13,7 @@ TIMEOUT = 2.0
 FREE_WITHIN = 1.0
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_its_slot_is_free_soon_after_the_timeout(one_broker: StruckCluster, tmp_path: Path) -> None:
     with running_trial(one_broker, tmp_path / "trial", partitions=1) as trial:
         await trial.worker(concurrency=1)

@@ -14,7 +14,7 @@ MOST_DEATHS = 3
 NEIGHBOURS = 12
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_the_guilty_is_set_aside_and_neighbours_keep_their_attempts(
     one_broker: StruckCluster, tmp_path: Path
 ) -> None:

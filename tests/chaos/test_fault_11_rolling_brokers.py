@@ -11,7 +11,7 @@ from tests.support.chaos.cluster import StruckCluster
 from tests.support.chaos.trial import running_trial
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_workers_stay_and_nothing_is_lost(three_brokers: StruckCluster, tmp_path: Path) -> None:
     with running_trial(three_brokers, tmp_path / "trial", with_api=True) as trial:
         api, worker = await trial.api(), await trial.worker()

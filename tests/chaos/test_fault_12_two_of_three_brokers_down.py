@@ -10,7 +10,7 @@ from tests.support.chaos.handlers import WORK
 from tests.support.chaos.trial import Trial, running_trial
 from tests.support.waiting import eventually
 
-ASKED = 4
+ASKED = 2
 RECOVERED_WITHIN = 30.0
 
 

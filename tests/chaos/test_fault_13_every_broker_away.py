@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 RECOVERED_WITHIN = 30.0
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 @pytest.mark.parametrize(("how", "seconds"), [("killed", 40.0), ("frozen", 100.0)])
 async def test_workers_live_and_go_on(
     three_brokers: StruckCluster, tmp_path: Path, how: Literal["killed", "frozen"], seconds: float

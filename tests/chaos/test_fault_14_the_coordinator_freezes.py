@@ -14,7 +14,7 @@ FROZEN = 20.0
 RECOVERED_WITHIN = 10.0
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_the_stall_is_bounded(three_brokers: StruckCluster, tmp_path: Path) -> None:
     with running_trial(three_brokers, tmp_path / "trial") as trial:
         worker = await trial.worker()

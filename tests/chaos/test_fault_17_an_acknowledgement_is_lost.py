@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 CUTS = 12
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_every_record_is_there_once(proxied_brokers: StruckCluster, tmp_path: Path) -> None:
     with running_trial(proxied_brokers, tmp_path / "trial", with_api=True) as trial:
         api, _ = await trial.api(), await trial.worker()

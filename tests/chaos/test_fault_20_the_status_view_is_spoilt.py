@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 How = Literal["killed", "truncated", "deleted"]
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["killed", "truncated", "deleted"])
 async def test_it_tells_what_the_log_tells(one_broker: StruckCluster, tmp_path: Path, how: How) -> None:
     with running_trial(one_broker, tmp_path / "trial", with_api=True) as trial:

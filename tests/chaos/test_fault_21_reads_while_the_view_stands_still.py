@@ -15,7 +15,7 @@ from tests.support.chaos.trial import running_trial
 STILL = 10.0
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_an_accepted_id_is_never_unknown(one_broker: StruckCluster, tmp_path: Path) -> None:
     with running_trial(one_broker, tmp_path / "trial", with_api=True) as trial:
         api, _ = await trial.api(), await trial.worker()

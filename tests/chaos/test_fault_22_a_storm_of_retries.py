@@ -13,7 +13,7 @@ from tests.support.chaos.trial import running_trial
 SECONDS = 15.0
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_other_types_do_not_feel_it(one_broker: StruckCluster, tmp_path: Path) -> None:
     with running_trial(one_broker, tmp_path / "trial", types=(WORK, DEADLY)) as trial:
         await trial.worker()

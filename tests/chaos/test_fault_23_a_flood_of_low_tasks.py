@@ -13,7 +13,7 @@ FLOOD = 20_000
 P99_WITHIN = 0.05
 
 
-@pytest.mark.chaos_long
+@pytest.mark.long
 async def test_high_is_served_at_once_and_low_flows(one_broker: StruckCluster, tmp_path: Path) -> None:
     with running_trial(one_broker, tmp_path / "trial", partitions=4) as trial:
         low = set(trial.submit(FLOOD, priority=Priority.LOW))

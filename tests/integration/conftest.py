@@ -7,7 +7,7 @@ import pytest
 
 from schemas.settings import ApiSettings, KafkaSettings, Settings, WorkerSettings
 from schemas.topics import Topics
-from tests.support.kafka import RunningKafka, apply_topics, running_kafka
+from tests.support.kafka import RunningKafka, apply_topics, delete_topics, running_kafka
 
 _ORIGIN: Final = pytest.StashKey[str]()
 
@@ -27,9 +27,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
-def settings(kafka: RunningKafka, tmp_path: Path) -> Settings:
+def settings(kafka: RunningKafka, tmp_path: Path) -> Iterator[Settings]:
     """Settings with topics, groups and data of the test's own, and waits that suit a test."""
-    return Settings(
+    settings = Settings(
         data_dir=tmp_path / "data",
         kafka=KafkaSettings(
             bootstrap_servers=kafka.bootstrap_servers,
@@ -40,6 +40,8 @@ def settings(kafka: RunningKafka, tmp_path: Path) -> Settings:
         api=ApiSettings(port=0, accept_timeout=5.0, max_wait=10.0),
         worker=WorkerSettings(drain_timeout=5.0, session_timeout=6.0, commit_interval=0.2),
     )
+    yield settings
+    delete_topics(settings)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from schemas.settings import Settings
 from schemas.status import State
 from tests.support.waiting import eventually
@@ -12,6 +14,7 @@ from tests.support.workers import RunningWorker, outcomes, running_worker, submi
 TYPE = "test.ledger"
 
 
+@pytest.mark.long
 async def test_long_tasks_start_once_while_the_group_rebalances(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     with ExitStack() as stack:
@@ -31,6 +34,7 @@ async def test_long_tasks_start_once_while_the_group_rebalances(settings: Settin
     assert _starts(ledger) == Counter([*long, *short])
 
 
+@pytest.mark.long
 async def test_a_rolling_restart_repeats_nothing(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     with ExitStack() as stack:

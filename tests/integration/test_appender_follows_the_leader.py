@@ -12,6 +12,7 @@ from tests.support.appending import Sender
 from tests.support.kafka import apply_topics, read_all
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_one_of_three_brokers_killed(tmp_path: Path) -> None:
     with EmbeddedKafka(data_dir=tmp_path / "kafka", port=free_port(), brokers=3) as kafka:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -10,6 +11,7 @@ from tests.support.kafka import read_all
 from tests.support.waiting import eventually
 
 
+@pytest.mark.long
 async def test_one_of_three_may_die(tmp_path: Path) -> None:
     with EmbeddedKafka(tmp_path, brokers=3) as kafka:
         assert len(kafka.bootstrap_servers.split(",")) == len(kafka.pids) == 3

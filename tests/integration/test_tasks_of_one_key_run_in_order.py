@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from schemas.settings import Settings
 from schemas.status import State
 from tests.support.waiting import eventually
@@ -31,6 +33,7 @@ async def test_in_order_though_one_of_them_waits_for_its_retry(settings: Setting
     _one_after_the_other(ledger, keyed)
 
 
+@pytest.mark.long
 async def test_in_order_though_the_worker_is_killed(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     payloads = [{"path": str(ledger), "stumbles": 1 if number % 5 == 2 else 0} for number in range(KEYED)]

@@ -1,30 +1,31 @@
 """A time-out ends an attempt on the loop, in a thread and in a process; a crash of the process is told."""
 
 from pathlib import Path
+from typing import Final
 
-import pytest
-
+from schemas.outcome import Outcome
 from schemas.settings import Settings
 from schemas.status import State
 from tests.support.workers import outcomes, running_worker, submit
 
+CASES: Final = [
+    ("test.bounded", {}, "TaskTimeoutError"),
+    ("test.thread", {}, "TaskTimeoutError"),
+    ("test.process", {"do": "sleep"}, "TaskTimeoutError"),
+    ("test.process", {"do": "exit"}, "HandlerProcessError"),
+]
 
-@pytest.mark.parametrize(
-    ("type_name", "payload", "error"),
-    [
-        ("test.bounded", {}, "TaskTimeoutError"),
-        ("test.thread", {}, "TaskTimeoutError"),
-        ("test.process", {"do": "sleep"}, "TaskTimeoutError"),
-        ("test.process", {"do": "exit"}, "HandlerProcessError"),
-    ],
-)
-async def test_the_attempt_ends(
-    type_name: str, payload: dict[str, str], error: str, settings: Settings, tmp_path: Path
-) -> None:
-    with running_worker(settings, tmp_path / "worker.log", type_name) as worker:
+
+async def test_each_attempt_ends(settings: Settings, tmp_path: Path) -> None:
+    types = sorted({type_name for type_name, _, _ in CASES})
+    with running_worker(settings, tmp_path / "worker.log", *types) as worker:
         await worker.ready()
-        (task_id,) = submit(settings, type_name, [payload], timeout=0.5)
-        outcome = (await outcomes(settings, type_name, 1))[task_id]
-    assert outcome.state is State.DEAD_LETTERED
-    assert outcome.error is not None
-    assert outcome.error.type == error
+        expected = {
+            submit(settings, type_name, [payload], timeout=0.5)[0]: error for type_name, payload, error in CASES
+        }
+        found: dict[str, Outcome] = {}
+        for type_name in types:
+            asked = sum(1 for name, _, _ in CASES if name == type_name)
+            found |= await outcomes(settings, type_name, asked)
+    assert {outcome.state for outcome in found.values()} == {State.DEAD_LETTERED}
+    assert {task_id: outcome.error.type for task_id, outcome in found.items() if outcome.error} == expected

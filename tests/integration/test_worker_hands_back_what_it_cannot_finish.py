@@ -16,7 +16,7 @@ async def test_the_next_worker_runs_it(settings: Settings, tmp_path: Path) -> No
     with running_worker(impatient, tmp_path / "first.log", "test.ledger") as first:
         await first.ready()
         (quick,) = submit(settings, "test.ledger", [{"path": str(ledger), "seconds": 0.2}])
-        (slow,) = submit(settings, "test.ledger", [{"path": str(ledger), "seconds": 8}])
+        (slow,) = submit(settings, "test.ledger", [{"path": str(ledger), "seconds": 4}])
         await eventually(lambda: ledger.exists() and f"start {slow}" in ledger.read_text(), within=30)
         assert first.stop() == 0
     with running_worker(settings, tmp_path / "second.log", "test.ledger"):

@@ -27,7 +27,7 @@ from tests.support.chaos.observer import Observer
 from tests.support.chaos.offsets import OffsetSampler
 from tests.support.chaos.processes import StruckApi, StruckProcess, StruckWorker
 from tests.support.chaos.runs import Run, read_runs
-from tests.support.kafka import apply_topics, produce_raw
+from tests.support.kafka import apply_topics, delete_topics, produce_raw
 from tests.support.waiting import eventually
 
 
@@ -100,6 +100,7 @@ class Trial:
         self.offsets.stop()
         self.observer.stop()
         self.accepted.close()
+        delete_topics(self.settings)
 
     # Processes ----------------------------------------------------------------------------------------------------
 
