@@ -25,7 +25,7 @@ async def test_long_tasks_run_once_and_others_flow_on(one_broker: StruckCluster,
         quick = await trial.trickle(4)
         await eventually(lambda: len(trial.pids_of(quick) - runners) >= 2, within=20, what="newcomers at work")
         await asyncio.to_thread(third.stop)
-        quick += await trial.trickle(6)
+        quick += await trial.trickle(4)
         gate.touch()
         await asyncio.to_thread(first.stop)
         await trial.all_finished(within=40)

@@ -6,7 +6,7 @@ import msgspec
 
 from tests.support.stacks import laneway
 
-SECTIONS = ["noop", "latency", "memory"]
+SECTIONS = ["noop", "memory"]
 PROCESSES = {"api", "view", "workers", "bench"}
 
 
@@ -38,8 +38,6 @@ def test_each_section_that_was_asked_for_has_figures_and_the_run_its_premises(tm
     assert noop["tasks_per_s"] > 0
     assert set(noop["cpu_us_per_task"]) >= PROCESSES
     assert sum(noop["cpu_us_per_task"].values()) > 0
-    latency = told["sections"]["latency"]["runs"][0]
-    assert 0 < latency["outcome_p50_ms"] <= latency["outcome_p99_ms"]
     memory = told["sections"]["memory"]["runs"][0]
     assert memory["idle_rss_mb"]["workers"] > 0
     assert "workers" not in memory["queued_rss_mb"], "they are stopped while the queue fills"

@@ -5,6 +5,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from schemas.settings import Settings
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker, submit
@@ -12,6 +14,7 @@ from tests.support.workers import outcomes, running_worker, submit
 TYPE = "test.ledger"
 
 
+@pytest.mark.long
 async def test_what_ends_as_it_wakes_counts(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     with running_worker(settings, tmp_path / "worker.log", TYPE) as worker:

@@ -13,8 +13,9 @@ from tests.support.workers import RunningWorker, outcomes, running_worker, submi
 
 TYPE = "test.ledger"
 
+pytestmark = pytest.mark.long
 
-@pytest.mark.long
+
 async def test_long_tasks_start_once_while_the_group_rebalances(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     with ExitStack() as stack:
@@ -34,7 +35,6 @@ async def test_long_tasks_start_once_while_the_group_rebalances(settings: Settin
     assert _starts(ledger) == Counter([*long, *short])
 
 
-@pytest.mark.long
 async def test_a_rolling_restart_repeats_nothing(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     with ExitStack() as stack:

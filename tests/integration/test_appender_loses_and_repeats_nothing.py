@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from laneway.kafka.broker import EmbeddedKafka
 from schemas.settings import KafkaSettings, Settings
 from tests.support.api import free_port
@@ -10,6 +12,7 @@ from tests.support.appending import Sender
 from tests.support.kafka import apply_topics, read_all
 
 
+@pytest.mark.long
 async def test_one_broker_killed(tmp_path: Path) -> None:
     with EmbeddedKafka(data_dir=tmp_path / "kafka", port=free_port(), brokers=1) as kafka:
         settings = Settings(kafka=KafkaSettings(bootstrap_servers=kafka.bootstrap_servers, partitions=3))

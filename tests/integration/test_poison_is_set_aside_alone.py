@@ -16,10 +16,9 @@ from tests.support.workers import outcomes, running_worker, submit
 NEIGHBOURS = 8
 
 
+@pytest.mark.long
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize(
-    ("do", "deaths", "how"), [pytest.param("abort", 1, "SIGABRT", marks=pytest.mark.long), ("kill", 2, "SIGKILL")]
-)
+@pytest.mark.parametrize(("do", "deaths", "how"), [("abort", 1, "SIGABRT"), ("kill", 2, "SIGKILL")])
 async def test_only_the_guilty_one(settings: Settings, tmp_path: Path, do: str, deaths: int, how: str) -> None:
     ledger = tmp_path / "ledger"
     innocent = {"path": str(ledger), "seconds": 2.0, "do": "nothing"}

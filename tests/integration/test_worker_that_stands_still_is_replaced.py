@@ -11,13 +11,11 @@ from tests.support.fleets import lines_of, says, worker_processes
 from tests.support.workers import outcomes, running_worker, submit
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("sent", "reason", "culprit"),
-    [
-        (signal.SIGUSR1, "stalled", "_stand_still"),
-        pytest.param(signal.SIGUSR2, "frozen", "_hold_the_interpreter", marks=pytest.mark.long),
-    ],
+    [(signal.SIGUSR1, "stalled", "_stand_still"), (signal.SIGUSR2, "frozen", "_hold_the_interpreter")],
 )
 async def test_it_works_on(settings: Settings, tmp_path: Path, sent: signal.Signals, reason: str, culprit: str) -> None:
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"stall_timeout": 6.0})})

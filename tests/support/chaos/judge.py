@@ -72,7 +72,7 @@ def judge(evidence: Evidence) -> Verdict:
         *_nothing_unasked(evidence),
         *_no_second_start(evidence, starts, over),
         *_attempts(evidence, starts),
-        *_terminal_stays(evidence.seen),
+        *left_behind(evidence.seen),
         *_commits(evidence, over),
         *_progress(evidence),
     ]
@@ -170,7 +170,7 @@ def _attempts(evidence: Evidence, starts: dict[tuple[str, int, int], list[Run]])
             yield Violation("I4", f"{task_id}: a later attempt started before an earlier one")
 
 
-def _terminal_stays(seen: Seen) -> Iterator[Violation]:
+def left_behind(seen: Seen) -> Iterator[Violation]:
     """I5: the last status of a task in the compacted topic is final once one was."""
     for task_id, statuses in seen.statuses.items():
         if any(told.state in FINAL_STATES for told in statuses) and statuses[-1].state not in FINAL_STATES:

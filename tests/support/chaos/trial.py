@@ -1,6 +1,7 @@
 """One trial: a system with topics of its own, what is done to it, and everything that the judge needs to know."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,13 +23,16 @@ from tests.support.chaos.cluster import StruckCluster
 from tests.support.chaos.faults import FaultLog
 from tests.support.chaos.handlers import TYPES as CHAOS_TYPES
 from tests.support.chaos.handlers import WORK
-from tests.support.chaos.judge import Evidence, Verdict, judge
+from tests.support.chaos.judge import Evidence, Verdict, judge, left_behind
 from tests.support.chaos.observer import Observer
 from tests.support.chaos.offsets import OffsetSampler
 from tests.support.chaos.processes import StruckApi, StruckProcess, StruckWorker
 from tests.support.chaos.runs import Run, read_runs
 from tests.support.kafka import apply_topics, delete_topics, produce_raw
 from tests.support.waiting import eventually
+
+MENDED_WITHIN = 10.0
+"""Seconds that a view has for a status that came late: it waits for one to two before it mends."""
 
 
 class Trial:
@@ -231,6 +235,8 @@ class Trial:
     async def verdict(self, *, judge_order: bool = False) -> Verdict:
         """Read to the end of the log, and judge."""
         await eventually(self.observer.caught_up, within=30, what="an observer at the end of the log")
+        with contextlib.suppress(AssertionError):  # then the judge says so
+            await eventually(lambda: not any(left_behind(self.observer.seen)), within=MENDED_WITHIN)
         return judge(
             Evidence(
                 accepted=self.accepted,
