@@ -166,7 +166,7 @@ class Outcomes:
         number = work.source.record.partition
         # The first try counts: it may be durable though nobody told us.
         self._on_their_way[number].setdefault(work, self._newest_status.get(number))
-        self._producer.append(records[:TOLD], partial(self._told, work, records))
+        self._producer.append(records[:TOLD], partial(self._told, work, records), urgent=work.urgent)
 
     def _told(self, work: Work, records: list[OutgoingRecord], error: LanewayError | None, offset: int) -> None:
         """Status and event have their answers."""
@@ -205,7 +205,7 @@ class Outcomes:
         self.over(work, None, False)
 
     def _rest(self, work: Work, records: list[OutgoingRecord], marker: int | None) -> None:
-        self._producer.append(records, partial(self._rest_told, work, records, marker))
+        self._producer.append(records, partial(self._rest_told, work, records, marker), urgent=work.urgent)
 
     def _rest_told(
         self, work: Work, records: list[OutgoingRecord], marker: int | None, error: LanewayError | None, _: int

@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from laneway.registry import TaskType
 from schemas.headers import TRACEPARENT, Delivery, header
 from schemas.status import Progress, Status
-from schemas.task import Lane, Task
+from schemas.task import Lane, Priority, Task
 from schemas.topics import position
 from streams.attempt import Attempt
 from streams.tracker import OffsetTracker
@@ -133,6 +133,11 @@ class Work:
     def due(self) -> datetime | None:
         """Not before this time."""
         return self.delivery.not_before or self.task.run_at
+
+    @property
+    def urgent(self) -> bool:
+        """Whether what is told of it does not wait for others to share a request."""
+        return self.task.priority is Priority.HIGH
 
     @property
     def doubtful(self) -> bool:

@@ -30,9 +30,9 @@ from schemas.topics import Topics
 log = structlog.get_logger(__name__)
 
 _BATCH: Final = 5_000
-_LINGER: Final = ((1_000, 0.025), (100, 0.005), (10, 0.002))
-"""From so many records at once it waits so many seconds for more: fewer transactions leave more for everybody else."""
-_PACE: Final = 0.005
+_PACE: Final = ((1_000, 0.025), (5, 0.015), (0, 0.003))
+"""After so many records at once the next are applied so many seconds later: fewer transactions leave more for everybody
+else."""
 _ASK_TIMEOUT: Final = 5.0
 _RETRY_SECONDS: Final = 0.5
 _PRUNE_EVERY: Final = 60.0
@@ -56,7 +56,7 @@ class Materialiser:
         self._stopping = threading.Event()
         self._doubtful = threading.Event()
         """Set when a connection was lost: who knows which cluster answers next."""
-        self._applied_at = 0.0
+        self._next_at = 0.0
         self._admin = AdminClient(client_config(settings, "laneway-view-admin"))
 
     def stop(self) -> None:
@@ -109,15 +109,15 @@ class Materialiser:
             log.info("status view follows", topic=self._topic, positions=stored)
             pruned_at = time.monotonic()
             mender = Mender(self._settings, self._topic)
-            linger = 0.0
             while not self._stopping.is_set():
-                messages = self._messages(consumer, linger)
+                messages = self._messages(consumer)
                 if messages:
                     if self._doubtful.is_set():
                         self._confirm(identity)
-                    linger = next((seconds for count, seconds in _LINGER if len(messages) >= count), 0.0)
                     self._apply(store, messages)
-                    self._applied_at = time.monotonic()
+                    self._next_at = time.monotonic() + next(
+                        seconds for count, seconds in _PACE if len(messages) >= count
+                    )
                 mender.mend(store)
                 if time.monotonic() - pruned_at > _PRUNE_EVERY:
                     pruned_at = time.monotonic()
@@ -126,15 +126,12 @@ class Materialiser:
         finally:
             consumer.close()
 
-    def _messages(self, consumer: Consumer, linger: float) -> list[Message]:
-        """What there is now; waits only for the first, so that a lone record is seen at once, or for ``linger``."""
-        if linger and (messages := consumer.consume(_BATCH, linger)):
-            return messages
+    def _messages(self, consumer: Consumer) -> list[Message]:
+        """What there is now, so that a lone record is seen at once; a little later when some were applied just now."""
         first = consumer.poll(0.2)
         if first is None:
             return []
-        # Not at once when some were applied a moment ago: under load many come together.
-        return [first, *consumer.consume(_BATCH, _PACE if time.monotonic() - self._applied_at < _PACE else 0)]
+        return [first, *consumer.consume(_BATCH, max(0.0, self._next_at - time.monotonic()))]
 
     def _confirm(self, identity: str) -> None:
         try:

@@ -32,6 +32,8 @@ _BACKOFF: Final = 0.1
 PACE: Final = 0.003
 """Seconds between two flushes: what a lone task need not wait for, many share. Small requests cost brokers and readers
 far more than the records in them."""
+_MANY: Final = 4
+"""Calls in one flush from which on the next one keeps the pace of a busy process."""
 _WARN_SECONDS: Final = 10.0
 _LOST_SEQUENCE: Final = frozenset({45, 47, 59, 90})
 """OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID, PRODUCER_FENCED."""
@@ -89,8 +91,21 @@ class LogAppender:
     Ordering: records of one partition lie in the order of ``send``.
     """
 
-    def __init__(self, settings: Settings, client_id: str, *, delivery_timeout: float, pace: float = PACE) -> None:
-        self._pace = pace
+    def __init__(
+        self,
+        settings: Settings,
+        client_id: str,
+        *,
+        delivery_timeout: float,
+        pace: float = PACE,
+        busy_pace: float | None = None,
+    ) -> None:
+        self._pace = self._lone_pace = pace
+        self._busy_pace = pace if busy_pace is None else busy_pace
+        self._calls = 0
+        """Of ``send`` since the last flush."""
+        self._urgent = False
+        """Whether something that waits for an answer to be through is urgent."""
         self._bootstrap = [_address(each) for each in settings.bootstrap_servers.split(",")]
         self._client_id = client_id.encode()
         self._timeout = delivery_timeout
@@ -102,7 +117,7 @@ class LogAppender:
         self._topics: set[str] = set()
         self._identity: wire.ProducerIdentity | None = None
         self._sequences: dict[TopicPartition, int] = {}
-        self._flush_pending = False
+        self._next_flush: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
         self._preparing: asyncio.Task[None] | None = None
         self._stale = True
@@ -115,8 +130,8 @@ class LogAppender:
         self._topics.update(topics)
         self._prepare()
 
-    def send(self, records: Sequence[EncodedRecord]) -> "asyncio.Future[Appended]":
-        """Append ``records``, in their order, and tell where they lie.
+    def send(self, records: Sequence[EncodedRecord], *, urgent: bool = False) -> "asyncio.Future[Appended]":
+        """Append ``records``, in their order, and tell where they lie; urgent ones do not wait for others to join them.
 
         Delivery: the future resolves once every in-sync replica has all of them. If it raises, each of them may or
             may not be in the log.
@@ -170,6 +185,8 @@ class LogAppender:
         if not group.left:
             future.set_result(Appended({}))
         else:
+            self._calls += 1
+            self._urgent = self._urgent or urgent
             self._flush_soon()
         return future
 
@@ -194,7 +211,7 @@ class LogAppender:
                 self._fail(batch, error)
 
     def _flush(self) -> None:
-        self._flush_pending = False
+        self._next_flush = None
         if not self._waiting:
             return
         self._flushed_at = self._loop.time()
@@ -219,8 +236,13 @@ class LogAppender:
             if size < _REQUEST_BYTES:
                 chosen.setdefault(node, []).append(batches[0])
                 sizes[node] = size + batches[0].size
+        if chosen:
+            self._pace = self._busy_pace if self._calls > _MANY else self._lone_pace
+            self._calls = 0
         for node, group in chosen.items():
             self._send_to(node, group, identity)
+        if not self._waiting:
+            self._urgent = False
         if self._stale:
             self._prepare()
 
@@ -390,9 +412,12 @@ class LogAppender:
 
     def _flush_soon(self) -> None:
         """Flush after everything that this turn of the loop brings, and not before the pace allows it."""
-        if not self._flush_pending:
-            self._flush_pending = True
-            self._loop.call_later(max(0.0, self._flushed_at + self._pace - self._loop.time()), self._flush)
+        wait = 0.0 if self._urgent else self._flushed_at + self._pace - self._loop.time()
+        if self._next_flush is not None:
+            if not self._urgent:
+                return
+            self._next_flush.cancel()
+        self._next_flush = self._loop.call_later(max(0.0, wait), self._flush)
 
 
 def _address(text: str) -> tuple[str, int]:

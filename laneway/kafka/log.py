@@ -10,8 +10,10 @@ from laneway.kafka.wire import EncodedRecord, encoded_record, read_body
 from schemas.errors import BrokerUnavailableError, LanewayError
 from schemas.settings import Settings
 
-_WORKER_PACE: Final = 0.005
-"""Workers write two bursts for each task: what ended, then what follows from it."""
+_WORKER_PACE: Final = 0.003
+_BUSY_WORKER_PACE: Final = 0.02
+"""Workers write two bursts for each task: what ended, then what follows from it. Of a busy one few tasks would share a
+burst otherwise, and brokers spend more on them than handlers do."""
 
 
 class Log(Protocol):
@@ -41,8 +43,8 @@ def open_log(settings: Settings, client_id: str, *, delivery_timeout: float) -> 
 class RecordSink(Protocol):
     """Takes the records of a worker; see ``RecordProducer`` for what holds."""
 
-    def append(self, records: Sequence[OutgoingRecord], then: Then) -> None:
-        """Have records appended, and ``then`` called when each has its answer."""
+    def append(self, records: Sequence[OutgoingRecord], then: Then, *, urgent: bool = False) -> None:
+        """Have records appended, soon or at once, and ``then`` called when each has its answer."""
 
     def send(self, records: Sequence[OutgoingRecord]) -> "asyncio.Future[list[RecordMetadata]]":
         """Have records appended; the future tells where they lie."""
@@ -63,12 +65,16 @@ class AppenderSink:
 
     def __init__(self, settings: Settings, client_id: str) -> None:
         self._log = LogAppender(
-            settings, client_id, delivery_timeout=settings.kafka.delivery_timeout, pace=_WORKER_PACE
+            settings,
+            client_id,
+            delivery_timeout=settings.kafka.delivery_timeout,
+            pace=_WORKER_PACE,
+            busy_pace=_BUSY_WORKER_PACE,
         )
         self._loop = asyncio.get_running_loop()
 
-    def append(self, records: Sequence[OutgoingRecord], then: Then) -> None:
-        """Have records appended, and ``then`` called on the loop when each has its answer."""
+    def append(self, records: Sequence[OutgoingRecord], then: Then, *, urgent: bool = False) -> None:
+        """Have records appended, soon or at once, and ``then`` called on the loop when each has its answer."""
         first = records[0]
         place = (first.topic, first.partition)
 
@@ -81,7 +87,8 @@ class AppenderSink:
             else:
                 raise error
 
-        self._log.send([encoded_record(*record) for record in records]).add_done_callback(answered)
+        sent = self._log.send([encoded_record(*record) for record in records], urgent=urgent)
+        sent.add_done_callback(answered)
 
     def send(self, records: Sequence[OutgoingRecord]) -> "asyncio.Future[list[RecordMetadata]]":
         """Have records appended; the future tells where the last of each partition lies."""

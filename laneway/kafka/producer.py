@@ -152,8 +152,8 @@ class RecordProducer:
         self._fatal = False
         self._closed = False
 
-    def append(self, records: Sequence[OutgoingRecord], then: Then) -> None:
-        """Have ``records`` appended, and ``then`` called on the loop when each of them has its answer.
+    def append(self, records: Sequence[OutgoingRecord], then: Then, *, urgent: bool = False) -> None:
+        """Have ``records`` appended, urgent or not, and ``then`` called on the loop when each of them has its answer.
 
         Delivery: at most once for each call, except that a group of which one record failed may be there in part.
         Blocking: never; ``then`` is never called from within.
