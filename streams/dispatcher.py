@@ -348,6 +348,7 @@ class Dispatcher:
         if partition.releasing:  # the next owner goes on from what was just noted
             return
         self._consider(Work(work.source, work.task, work.task_type, delivery))
+        self._runs.fill(partition.lane.type)  # it is due already when the broker took its time
 
     def _acknowledge(self, work: Work, marker: int | None) -> None:
         """Nothing more will come of a work's record."""

@@ -33,6 +33,14 @@ async def test_in_order_though_one_of_them_waits_for_its_retry(settings: Setting
     _one_after_the_other(ledger, keyed)
 
 
+async def test_a_retry_that_is_due_before_the_broker_has_answered_starts(settings: Settings, tmp_path: Path) -> None:
+    with running_worker(settings, tmp_path / "worker.log", "test.hasty") as worker:
+        await worker.ready()
+        (task_id,) = submit(settings, "test.hasty", [{}], ordering_key="one")
+        outcome = (await outcomes(settings, "test.hasty", 1, within=20))[task_id]
+    assert (outcome.state, outcome.attempt) == (State.SUCCEEDED, 3)
+
+
 @pytest.mark.long
 async def test_in_order_though_the_worker_is_killed(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"

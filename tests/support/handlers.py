@@ -57,6 +57,14 @@ async def stumbling(payload: dict[str, Any], ctx: Context) -> None:
     _note(payload["path"], f"end {ctx.task_id}")
 
 
+@task("test.hasty", retry=RetryPolicy(max_attempts=3, first_delay=timedelta(milliseconds=1), jitter=False))
+async def hasty(payload: dict[str, Any], ctx: Context) -> int:
+    """Fail until the last attempt, which is due before the broker has heard of the failure."""
+    if ctx.attempt < ctx.max_attempts:
+        raise ValueError("not yet")
+    return ctx.attempt
+
+
 @task("test.bounded", retry=RetryPolicy(max_attempts=1))
 async def bounded(payload: dict[str, Any], ctx: Context) -> None:
     """Never end."""

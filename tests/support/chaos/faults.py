@@ -56,8 +56,11 @@ class FaultLog:
         return fault
 
     def excuses(self, pid: int, begin: float, end: float) -> bool:
-        """Whether a worker's process was killed or frozen by us within the span."""
-        return any(pid in fault.pids and fault.overlaps(begin, end) for fault in self.faults)
+        """Whether within the span a process was killed or frozen by us, or a broker: sessions end with theirs."""
+        return any(
+            (pid in fault.pids or fault.kind.startswith("broker_")) and fault.overlaps(begin, end)
+            for fault in self.faults
+        )
 
     def healthy(self, begin: float, end: float) -> float:
         """Seconds of the span in which no fault was on."""
