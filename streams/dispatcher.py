@@ -241,6 +241,8 @@ class Dispatcher:
     def _consider(self, work: Work) -> None:
         """Its turn has come: run it, unless it is over, runs already, or runs elsewhere."""
         partition = work.source.partition
+        while (following := self._outcomes.went_on(work.key)) is not None:
+            work.delivery = following
         former = self._in_flight.get(work.key)
         if work.doubtful and former is None and not self._outcomes.knows(work.key):
             partition.parked.append(work)

@@ -14,7 +14,7 @@ from laneway import crashpoints
 from laneway.kafka.log import RecordSink
 from laneway.kafka.producer import OutgoingRecord
 from schemas.errors import LanewayError, RecordTooLargeError, ResultError
-from schemas.headers import DLQ_REASON, KIND_HEADERS, MAY_REPEAT, REPEATED
+from schemas.headers import DLQ_REASON, KIND_HEADERS, MAY_REPEAT, REPEATED, Delivery
 from schemas.retry import Retry, describe
 from schemas.status import ErrorInfo, State, Status
 from schemas.task import Lane
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 REMEMBERED: Final = 50_000
 """Runs that a worker knows to be over, so that a record repeated by a crash elsewhere starts nothing."""
+STEPS_REMEMBERED: Final = 5_000
+"""Runs in place that a worker knows to have been followed by another."""
 PUBLISH_AGAIN_AFTER: Final = 0.5
 
 
@@ -56,6 +58,7 @@ class Outcomes:
         # sent. Its status lies beyond that, and may be durable long before we hear of it.
         self._on_their_way: defaultdict[int, dict[Work, int | None]] = defaultdict(dict)
         self._over_before: OrderedDict[RunKey, int | None] = OrderedDict()
+        self._went_on: OrderedDict[RunKey, Delivery] = OrderedDict()
         self._held_back: list[tuple[Work, list[OutgoingRecord]]] = []
         self._held_rest: list[tuple[Work, list[OutgoingRecord], int]] = []
 
@@ -68,6 +71,13 @@ class Outcomes:
     def marker_of(self, key: RunKey) -> int | None:
         """Where in ``status`` it is told that a known run is over."""
         return self._over_before[key]
+
+    def went_on(self, key: RunKey) -> Delivery | None:
+        """The run that followed a known one in place.
+
+        A partition that comes back within a moment was read before that was durable.
+        """
+        return self._went_on.get(key)
 
     def commit_metadata(self, partition: Partition) -> str:
         """What a commit of the partition says beside its offset."""
@@ -220,8 +230,12 @@ class Outcomes:
         if crashpoints.armed:
             crashpoints.reached("after_result")
         self._on_their_way[work.source.record.partition].pop(work, None)
-        if work.again is None:  # else the same record asks on, and `status` alone says for which run
+        if work.again is None:
             self._remember(work.key, marker)
+        else:
+            self._went_on[work.key] = work.again
+            if len(self._went_on) > STEPS_REMEMBERED:
+                self._went_on.popitem(last=False)
         self.over(work, marker, True)
 
     def _aside(self, source: Source, records: list[OutgoingRecord]) -> None:
