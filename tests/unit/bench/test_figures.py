@@ -68,9 +68,9 @@ def test_the_wait_of_lows_head_is_the_longest_gap_in_one_worker() -> None:
 
 def test_the_meter_counts_the_cpu_of_its_groups() -> None:
     meter = CpuMeter({"us": [os.getpid()], "nobody": []})
-    burn(0.1)
+    burn(0.2)
     used = meter.seconds()
-    assert used["us"] >= 0.09
+    assert used["us"] >= 0.17  # the kernel tells user and system time in whole hundredths, each rounded down
     assert used["nobody"] == 0
 
 
