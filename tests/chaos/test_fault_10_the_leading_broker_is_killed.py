@@ -10,8 +10,8 @@ from tests.support.chaos.cluster import StruckCluster
 from tests.support.chaos.handlers import WORK
 from tests.support.chaos.trial import running_trial
 
-AWAY = 6.0
-RATE = 15.0
+AWAY = 5.0
+RATE = 10.0
 # A fail-over takes the broker about 3 s; the rest is for a machine with other work.
 P99_WITHIN = 10.0
 

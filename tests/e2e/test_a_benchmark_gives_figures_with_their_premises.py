@@ -3,8 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.support.stacks import laneway
+
+pytestmark = pytest.mark.long
 
 SECTIONS = ["noop", "memory"]
 PROCESSES = {"api", "view", "workers", "bench"}

@@ -4,12 +4,15 @@ import asyncio
 from pathlib import Path
 
 import httpx
+import pytest
 
 from schemas.settings import ApiSettings, Settings
 from schemas.task import Lane, Priority
 from schemas.topics import Topics
 from tests.support.api import free_port, running_api
 from tests.support.kafka import read_all
+
+pytestmark = pytest.mark.long
 
 BODY = {"type": "chat", "payload": {"message": "What is a lane?"}}
 KEYS = [f"order-{number}" for number in range(120)]

@@ -13,7 +13,7 @@ from tests.support.stacks import descendants
 from tests.support.waiting import eventually
 from tests.support.workers import running_worker, submit
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
 
 async def test_it_is_gone_before_its_task_runs_again(settings: Settings, tmp_path: Path) -> None:

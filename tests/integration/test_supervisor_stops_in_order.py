@@ -15,7 +15,7 @@ from tests.support.source_tree import ROOT
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker, submit
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
 
 def _with_two(settings: Settings) -> Settings:

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from schemas.settings import Settings
 from schemas.status import State
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker, submit
+
+pytestmark = pytest.mark.long
 
 
 async def test_the_next_worker_runs_it(settings: Settings, tmp_path: Path) -> None:
