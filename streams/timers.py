@@ -227,7 +227,9 @@ class Timers:
         appended = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
         return appended + self._rungs.get(message.topic() or "", timedelta(0))
 
-    def _take(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _take(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.incremental_assign(partitions)
+        consumer.resume(partitions)  # one that was lost while its head waited stays paused otherwise, for ever
         now = datetime.now(UTC)
         self._taken_at.update({(partition.topic, partition.partition): now for partition in partitions})
 
