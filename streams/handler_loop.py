@@ -60,9 +60,8 @@ class HandlerLoop:
         self._hungry = hungry
         self._ahead = _AT_FIRST_AHEAD
         self._each = 0.0
-        """CPU seconds from the begin of one attempt to that of the next when both were there; a moving average."""
+        """CPU seconds from the begin of one attempt to that of the next; a moving average."""
         self._last_begun = 0.0
-        self._next_waited = False
         self._asked_at = -1
         self._loop = uvloop.new_event_loop()
         self._inbox: Mailbox[Attempt[Any]] = Mailbox(self._loop, self._begin)
@@ -122,15 +121,11 @@ class HandlerLoop:
         """On the loop: an attempt's handler is about to be called."""
         attempt.began = time.monotonic()
         now = time.thread_time()  # not the clock's: what others do meanwhile is not this loop's pace
-        if self._next_waited:
-            self._each += (min(now - self._last_begun, _LONGEST) - self._each) * _WEIGHT
-        else:  # nobody to measure by: let more in by and by, or few ahead would stay few for ever
-            self._each *= 1 - _WEIGHT
+        self._each += (min(now - self._last_begun, _LONGEST) - self._each) * _WEIGHT
         self._ahead = max(_FEWEST_AHEAD, min(_MOST_AHEAD, int(_AHEAD / max(self._each, 1e-6))))
         self._last_begun = now
         self._begun += 1
         left = self._handed_over - self._begun
-        self._next_waited = left > 0
         if left <= self._ahead // 2 and self._asked_at != self._handed_over:
             self._asked_at = self._handed_over
             self._hungry(self.name)
