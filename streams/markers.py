@@ -5,6 +5,7 @@ part of ``status``, from where the last commit says, and knows which redelivered
 """
 
 import re
+import time
 from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -207,9 +208,14 @@ class MarkerReader:
             return Takeover(moved_on, 0, 0, max(start, low), high)
         self._consumer.assign([tp])
         position = max(start, low)
+        heard_at = time.monotonic()
         while position < high:
             batch = self._consumer.consume(1_000, timeout=0.05)
-            if not batch:
+            if batch:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > _TIMEOUT:
+                raise TimeoutError(f"{tp.topic}-{number} stands at {position} of {high}")
+            else:
                 # Compaction may have taken the very last records: the consumer then stands at the end without one.
                 position = self._consumer.position([TopicPartition(tp.topic, number)])[0].offset
                 if position < 0:
