@@ -30,9 +30,6 @@ log = structlog.get_logger(__name__)
 
 WINDOW: Final = 20_000
 """Records of one partition between the committed one and the newest delivered; beyond it the partition is paused."""
-MAX_TRACEBACK: Final = 8_000
-HAND_BACK_WITHIN: Final = 1.0
-"""Seconds that cancelled handlers have to end before they are left to themselves."""
 RELEASE_WITHIN: Final = 4.0
 """Seconds that a revoked partition waits for what is on its way to the broker; less than the group waits for us."""
 

@@ -5,7 +5,6 @@ part of ``status``, from where the last commit says, and knows which redelivered
 """
 
 import re
-import time
 from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -28,6 +27,7 @@ from schemas.settings import Settings
 from schemas.status import RANK, State, Status, supersedes
 from schemas.task import Lane
 from schemas.topics import Topics
+from streams.reading import records_until
 
 log = structlog.get_logger(__name__)
 
@@ -201,33 +201,16 @@ class MarkerReader:
         return found if found >= 0 or found == OFFSET_END else OFFSET_BEGINNING
 
     def _read(self, number: int, start: int, ids: Set[str] | None = None) -> Takeover:
-        tp = TopicPartition(self._topics.status, number, start)
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(tp.topic, number), timeout=_TIMEOUT)
+        topic = self._topics.status
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
         moved_on: dict[str, Status] = {}
         if start == OFFSET_END or high <= max(start, low):
             return Takeover(moved_on, 0, 0, max(start, low), high)
-        self._consumer.assign([tp])
-        position = max(start, low)
-        heard_at = time.monotonic()
-        while position < high:
-            batch = self._consumer.consume(1_000, timeout=0.05)
-            if batch:
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > _TIMEOUT:
-                raise TimeoutError(f"{tp.topic}-{number} stands at {position} of {high}")
-            else:
-                # Compaction may have taken the very last records: the consumer then stands at the end without one.
-                position = self._consumer.position([TopicPartition(tp.topic, number)])[0].offset
-                if position < 0:
-                    position = start
-                continue
-            for record in batch:
-                if record.error():
-                    raise KafkaException(record.error())
-                position = (record.offset() or 0) + 1
-                if ids is None or (record.key() or b"").decode() in ids:
-                    self._note(record.value(), moved_on)
-        return Takeover(moved_on, 0, 0, max(start, low), position)
+        first = max(start, low)
+        for record in records_until(self._consumer, topic, number, first, high):
+            if ids is None or (record.key() or b"").decode() in ids:
+                self._note(record.value(), moved_on)
+        return Takeover(moved_on, 0, 0, first, high)
 
     @staticmethod
     def _note(value: bytes | None, moved_on: dict[str, Status]) -> None:

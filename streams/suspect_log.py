@@ -16,6 +16,7 @@ from schemas.errors import BrokerUnavailableError, TransportError
 from schemas.headers import cloud_event, timestamp
 from schemas.settings import Settings
 from schemas.topics import Topics
+from streams.reading import records_until
 from streams.suspects import Suspect, Suspects, SuspectsFile, read_suspect
 
 log = structlog.get_logger(__name__)
@@ -91,35 +92,23 @@ class SuspectReader:
         """
         try:
             return [suspect for number in partitions for suspect in self._read(number)]
-        except KafkaException as error:
-            raise BrokerUnavailableError(f"suspects not read: {error.args[0].str()}") from error
+        except (KafkaException, TimeoutError) as error:
+            raise BrokerUnavailableError(f"suspects not read: {error}") from error
 
     def close(self) -> None:
         """Release the client."""
         self._consumer.close()
 
     def _read(self, number: int) -> list[Suspect]:
-        tp = TopicPartition(self._topic, number)
-        low, high = self._consumer.get_watermark_offsets(tp, timeout=_TIMEOUT)
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_TIMEOUT)
         found: dict[bytes, Suspect] = {}
         if low >= high:
             return []
-        self._consumer.assign([TopicPartition(self._topic, number, low)])
-        position = low
-        while position < high:
-            batch = self._consumer.consume(500, timeout=0.05)
-            if not batch:
-                # Compaction may have taken the very last records: the consumer then stands at the end without one.
-                position = max(position, self._consumer.position([tp])[0].offset)
-                continue
-            for record in batch:
-                if record.error():
-                    raise KafkaException(record.error())
-                position = (record.offset() or 0) + 1
-                key, value = record.key() or b"", record.value()
-                suspect = read_suspect(value) if value is not None else None
-                if suspect is not None:
-                    found[key] = suspect
-                else:
-                    found.pop(key, None)
+        for record in records_until(self._consumer, self._topic, number, low, high):
+            key, value = record.key() or b"", record.value()
+            suspect = read_suspect(value) if value is not None else None
+            if suspect is not None:
+                found[key] = suspect
+            else:
+                found.pop(key, None)
         return list(found.values())

@@ -1,0 +1,38 @@
+"""Reading one partition of a compacted topic to the end that it had when the read began."""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+_BATCH: Final = 1_000
+_HEARS_WITHIN: Final = 10.0
+
+
+def records_until(consumer: Consumer, topic: str, number: int, start: int, end: int) -> Iterator[Message]:
+    """The records of a partition from ``start`` to ``end``; gaps of compaction count as read.
+
+    Blocking: until all are read.
+
+    Raises:
+        KafkaException: the broker refuses.
+        TimeoutError: nothing was heard for ten seconds.
+    """
+    consumer.assign([TopicPartition(topic, number, start)])
+    position = start
+    heard_at = time.monotonic()
+    while position < end:
+        batch = consumer.consume(_BATCH, timeout=0.05)
+        if not batch:
+            if time.monotonic() - heard_at > _HEARS_WITHIN:
+                raise TimeoutError(f"{topic}-{number} stands at {position} of {end}")
+            # Compaction may have taken the very last records: the consumer then stands at the end without one.
+            position = max(position, consumer.position([TopicPartition(topic, number)])[0].offset)
+            continue
+        heard_at = time.monotonic()
+        for record in batch:
+            if record.error():
+                raise KafkaException(record.error())
+            position = (record.offset() or 0) + 1
+            yield record
