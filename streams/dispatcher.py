@@ -207,6 +207,11 @@ class Dispatcher:
         }
 
     @property
+    def unread(self) -> int:
+        """Records that wait for what ``status`` tells; from any thread."""
+        return sum(len(found.held or ()) + len(found.parked) for found in list(self._partitions.values()))
+
+    @property
     def pauses(self) -> set[tuple[Lane, int]]:
         """Partitions that must not be fetched: too much of them waits for too little."""
         return self._pausing

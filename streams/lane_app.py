@@ -25,6 +25,7 @@ from faust.types.tuples import ConsumerMessage, Message
 from mode.supervisors import CrashingSupervisor
 
 from laneway import crashpoints
+from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 from schemas.task import Lane
 from schemas.topics import Topics
@@ -42,6 +43,7 @@ _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
 _PACE: Final = 0.005
 _NOBODY: Final = ""
+_COMMITS_TOLD_WITHIN: Final = 15.0
 
 
 class Partitions(Protocol):
@@ -235,12 +237,19 @@ class LaneConsumer(driver.Consumer):
         """What was last committed of these partitions, by whomever; nothing for one that nobody committed.
 
         Asked by aiokafka: librdkafka's admin client dies of an answer that names another coordinator, as there is after
-        a broker's fail-over.
+        a broker's fail-over. But aiokafka looks for its coordinator without end, hence the bound.
+
+        Raises:
+            KafkaError: the broker cannot tell now.
+            BrokerUnavailableError: no answer in time.
         """
         asked = [TopicPartition(self.app.lane_topic, number) for number in numbers]
         coordinator: Any = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
         answer = asyncio.run_coroutine_threadsafe(coordinator.fetch_committed_offsets(asked), self._thread.thread_loop)
-        found = await asyncio.wrap_future(answer)
+        try:
+            found = await asyncio.wait_for(asyncio.wrap_future(answer), _COMMITS_TOLD_WITHIN)
+        except TimeoutError:
+            raise BrokerUnavailableError(f"the commits of {self.app.lane_topic} are not told") from None
         return {partition.partition: commit for partition, commit in found.items()}
 
     async def _commit_in_thread(self, commits: Mapping[TP, tuple[int, str]]) -> bool:

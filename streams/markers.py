@@ -87,6 +87,8 @@ class MarkerReader:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.steps = 0
+        """Records read so far; from any thread."""
         self._topics = Topics(settings.kafka.topic_prefix)
         config = client_config(settings, "laneway-markers")
         self._admin_config = config
@@ -208,6 +210,7 @@ class MarkerReader:
             return Takeover(moved_on, 0, 0, max(start, low), high)
         first = max(start, low)
         for record in records_until(self._consumer, topic, number, first, high):
+            self.steps += 1
             if ids is None or (record.key() or b"").decode() in ids:
                 self._note(record.value(), moved_on)
         return Takeover(moved_on, 0, 0, first, high)

@@ -23,6 +23,8 @@ BEAT_EVERY: Final = 0.25
 LOOK_EVERY: Final = 0.5
 TOLD_AFTER: Final = 5.0
 """Seconds that the main loop stands still before it is told."""
+UNREAD_AFTER: Final = 60.0
+"""Seconds without a try to read ``status`` while records wait for it that end the process; a try is bounded."""
 BLOCKED_AFTER: Final = 2.0
 """Seconds that a handler may block its loop; with a look each half second it is told within three."""
 
@@ -83,7 +85,11 @@ class Standing(NamedTuple):
     """Runs that ended so far."""
     running: int
     waiting: int
-    """Records here that could start now; none that waits for its time, its key or a partition's opening."""
+    """Records here that could start now; none that waits for its time, its key or for what ``status`` tells."""
+    unread: int = 0
+    """Records that wait for what ``status`` tells."""
+    reads: int = 0
+    """Grows with every try to read ``status``, with success or without, and with what is read."""
     excused: bool = False
     """Whether standing still is in order: it starts, or it drains."""
 
@@ -94,6 +100,7 @@ class Finding(StrEnum):
     LOOP_STANDS = "the main loop stands still"
     LOOP_DEAD = "the main loop stood still for too long"
     STANDSTILL = "nothing runs and nothing ends while records wait"
+    UNREAD = "status is not read while records wait for it"
 
 
 class Vigil:
@@ -109,6 +116,7 @@ class Vigil:
         self._standstill_after = standstill_after
         self._beats = Stillness()
         self._finished = Stillness()
+        self._reads = Stillness()
         self._told = False
         self._ask_at = 0.0
         self._lagged = False
@@ -133,7 +141,16 @@ class Vigil:
             told, self._told = self._told, True
             return None if told else Finding.LOOP_STANDS
         self._told = False
-        if standing.excused or standing.running:
+        if standing.excused:
+            self._finished.forget()
+            self._reads.forget()
+            return None
+        if not standing.unread:
+            self._reads.forget()
+        elif (unread_for := self._reads.look(now, standing.reads)) > UNREAD_AFTER:
+            self.still_for = unread_for
+            return Finding.UNREAD
+        if standing.running:
             self._finished.forget()
             return None
         still = self._finished.look(now, standing.finished)
@@ -178,9 +195,10 @@ class Watch:
     """Looks after a worker process, twice a second, from a thread that no loop can hold up.
 
     A main loop that stands still is told after 5 seconds, with its stack. After ``ended_after`` seconds, or when tasks
-    stand still while records wait, every thread's stack is logged and the process ends with ``STALLED``: Faust's
-    consumers are known to stand still for good, and a new process is what helps. What holds the interpreter's lock
-    holds this thread, too; then the supervisor, which misses its looks, ends the process.
+    stand still while records wait, or when nobody reads ``status`` while they wait for that, every thread's stack is
+    logged and the process ends with ``STALLED``: Faust's consumers are known to stand still for good, and a new process
+    is what helps. What holds the interpreter's lock holds this thread, too; then the supervisor, which misses its
+    looks, ends the process.
 
     Args:
         main: the main loop's pulse.
@@ -255,7 +273,7 @@ class Watch:
                 vitals._replace(
                     looks=vitals.looks + 1,
                     finished=standing.finished,
-                    lag=standing.waiting + self._known_lag,
+                    lag=standing.waiting + standing.unread + self._known_lag,
                     blocked=self.blocked,
                     stalls=self.stalls,
                 )
@@ -272,6 +290,7 @@ class Watch:
             seconds=round(self._vigil.still_for, 1),
             running=standing.running,
             waiting=standing.waiting,
+            unread=standing.unread,
             lag=self._known_lag,
             stacks=every_stack(),
         )

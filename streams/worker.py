@@ -8,13 +8,11 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final
 
 import structlog
 import uvloop
-from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from laneway.kafka.admin import TopicAdmin
@@ -30,19 +28,17 @@ from streams.flight import Phase
 from streams.guard import CrashGuard
 from streams.lag import LagProbe
 from streams.lane_app import LaneApp, start_apps
-from streams.markers import MarkerReader, Question, client_suffix
+from streams.markers import client_suffix
 from streams.outcomes import Outcomes
 from streams.publisher import Publisher
 from streams.runs import Runs
-from streams.suspect_log import SuspectReader
+from streams.takeovers import Takeovers
 from streams.timers import Timers
 from streams.watch import LoopPulse, Standing, Watch
-from streams.work import Partition, Work
 
 log = structlog.get_logger(__name__)
 
 _TICK: Final = 0.025
-_FOLLOW_EVERY: Final = 0.5
 _TRY_AGAIN_AFTER: Final = 1.0
 _SWITCH_INTERVAL: Final = 0.001
 _APP_STOP_BOUND: Final = 15.0
@@ -108,6 +104,7 @@ class Worker:
         self._dispatcher: Dispatcher
         self._runs: Runs
         self._guard: CrashGuard
+        self._takeovers: Takeovers
 
     @property
     def threads_busy(self) -> bool:
@@ -142,7 +139,8 @@ class Worker:
             lane: LaneApp(lane, self._settings, self._dispatcher, client_id=f"{self.name}{client_suffix(lane)}")
             for lane in self._lanes
         }
-        jobs = (self._pulse.keep(), self._tick(), self._open_partitions(), self._control_flow())
+        self._takeovers = Takeovers(self._settings, self._dispatcher, guard, self._apps)
+        jobs = (self._pulse.keep(), self._tick(), self._takeovers.run(), self._control_flow())
         background = [loop.create_task(job) for job in jobs]
         watch.start()
         await guard.take_over()
@@ -168,7 +166,9 @@ class Worker:
     def _standing(self) -> Standing:
         """For the watch: from a thread of its own."""
         running, waiting = len(self._runs.running), self._runs.waiting
-        return Standing(self._guard.finished, running, waiting, excused=self._stop.is_set())
+        unread = self._dispatcher.unread
+        excused = self._stop.is_set()
+        return Standing(self._guard.finished, running, waiting, unread, self._takeovers.steps, excused=excused)
 
     def _lag(self) -> int | None:
         positions = self._dispatcher.positions()
@@ -229,81 +229,6 @@ class Worker:
             await asyncio.sleep(_TICK)
             self._runs.tick()
 
-    async def _open_partitions(self) -> None:
-        """Read what former owners told of partitions that came to us, and let their records start.
-
-        What runs on other workers is followed until it is over or they are gone.
-        """
-        reader, suspect_reader = MarkerReader(self._settings), SuspectReader(self._settings)
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix="markers") as thread:
-            try:
-                followed_at = loop.time()
-                while True:
-                    if await self._open_some(reader, suspect_reader, loop, thread):
-                        continue
-                    if loop.time() - followed_at > _FOLLOW_EVERY:
-                        await self._follow_parked(reader, loop, thread)
-                        followed_at = loop.time()
-                    await asyncio.sleep(0.01)
-            finally:
-                thread.submit(reader.close)
-                thread.submit(suspect_reader.close)
-
-    async def _open_some(
-        self,
-        reader: MarkerReader,
-        suspect_reader: SuspectReader,
-        loop: asyncio.AbstractEventLoop,
-        thread: ThreadPoolExecutor,
-    ) -> bool:
-        unopened = self._dispatcher.unopened()
-        if not unopened:
-            return False
-        lane = unopened[0].lane
-        mine = {partition.number: partition for partition in unopened if partition.lane == lane}
-        try:
-            found = await self._apps[lane].consumer.committed_before(mine)
-            commits = {number: found.get(number) for number in mine}
-            taken = await loop.run_in_executor(thread, reader.take_over, lane, commits)
-            with_old_records = [number for number, found in taken.items() if found.start < found.redelivered_until]
-            self._guard.learn(await loop.run_in_executor(thread, suspect_reader.read, with_old_records))
-        except (BrokerUnavailableError, KafkaError) as error:
-            log.warning("done-markers not read yet, tried again", lane=str(lane), said=str(error))
-            await asyncio.sleep(_TRY_AGAIN_AFTER)
-            return True
-        for number, takeover in taken.items():
-            if not mine[number].revoked:
-                mine[number].moved_on = takeover.moved_on
-                mine[number].start = takeover.start
-                mine[number].redelivered_until = takeover.redelivered_until
-                mine[number].read_from = takeover.read_from
-                mine[number].read_until = takeover.read_until
-                mine[number].alive = takeover.alive
-                self._dispatcher.open_partition(mine[number])
-        return True
-
-    async def _follow_parked(
-        self, reader: MarkerReader, loop: asyncio.AbstractEventLoop, thread: ThreadPoolExecutor
-    ) -> None:
-        """See what became of tasks that run on other workers, or that may be over."""
-        by_lane: dict[Lane, dict[int, Partition]] = {}
-        for partition in self._dispatcher.with_parked():
-            by_lane.setdefault(partition.lane, {})[partition.number] = partition
-        for lane, partitions in by_lane.items():
-            asked = {number: list(partition.parked) for number, partition in partitions.items()}
-            questions = {number: _question(partitions[number], works) for number, works in asked.items()}
-            try:
-                news = await loop.run_in_executor(thread, reader.follow, lane, questions)
-            except BrokerUnavailableError as error:
-                log.warning("tasks that run elsewhere not followed, tried again", lane=str(lane), said=str(error))
-                continue
-            for number, found in news.items():
-                partition = partitions[number]
-                if not partition.revoked:
-                    partition.read_until = found.read_until
-                    self._dispatcher.learned(partition, asked[number], found.moved_on.values(), found.alive)
-
     async def _control_flow(self) -> None:
         """Stop fetching partitions whose head holds too much back, and start again when it is through."""
         paused: set[tuple[Lane, int]] = set()
@@ -325,14 +250,3 @@ class Worker:
         """Sleep, or wake up early when asked to stop."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
-
-
-def _question(partition: Partition, works: list[Work]) -> Question:
-    """What decides about these works."""
-    doubtful = [work.due or work.source.appended_at for work in works if work.doubtful]
-    elsewhere = any(not work.doubtful for work in works)
-    return Question(
-        position=partition.read_until if elsewhere else None,
-        since=min(doubtful, default=None),
-        ids={work.task.id for work in works},
-    )

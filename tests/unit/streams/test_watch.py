@@ -85,6 +85,22 @@ def test_standing_still_is_in_order_when(standing: Standing, lag: int | None) ->
     assert list(Played().findings(600, standing, lag=lag)) == []
 
 
+@pytest.mark.parametrize("standing", [IDLE, IDLE._replace(running=3)], ids=["idle", "others run"])
+def test_records_that_wait_for_status_while_nobody_reads_it_end_the_process(standing: Standing) -> None:
+    found = list(Played().findings(62, standing._replace(unread=18, reads=7)))
+    assert found[0][1] is Finding.UNREAD
+    assert 60 < found[0][0] < 62
+
+
+def test_records_may_wait_for_status_as_long_as_somebody_tries_to_read_it() -> None:
+    played = Played()
+    for reads in range(20):
+        assert list(played.findings(30, IDLE._replace(unread=18, reads=reads))) == []
+    assert list(played.findings(50, IDLE._replace(unread=18, reads=20))) == []
+    assert list(played.findings(1, IDLE)) == []
+    assert list(played.findings(50, IDLE._replace(unread=18, reads=20))) == []
+
+
 def test_a_broker_that_comes_back_gives_the_worker_its_full_time() -> None:
     played = Played()
     assert list(played.findings(300, IDLE, lag=None)) == []
