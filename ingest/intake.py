@@ -34,7 +34,7 @@ from schemas.errors import (
     RecordTooLargeError,
 )
 from schemas.status import Status
-from schemas.task import TaskSubmission
+from schemas.task import Priority, TaskSubmission
 
 MAX_BATCH: Final = 10_000
 _CHUNK: Final = 250
@@ -85,8 +85,10 @@ class Intake:
 
     async def submit(self, body: bytes, moment: Moment) -> Answer:
         """Accept one task."""
-        accepted = self._admission.accept(decode_submission(body), moment, new_id())
-        appended = await self._log.send((accepted.task, accepted.status, accepted.event))
+        submission = decode_submission(body)
+        accepted = self._admission.accept(submission, moment, new_id())
+        urgent = submission.priority is Priority.HIGH
+        appended = await self._log.send((accepted.task, accepted.status, accepted.event), urgent=urgent)
         self._remember(accepted, appended)
         return Answer(accepted.id, accepted.document, created=True)
 
@@ -106,10 +108,11 @@ class Intake:
             accepted = self._admission.accept(submission, moment, task_id, digest)
             # The task before its status. A status alone, left by a failure between the two, would make the next
             # request with this key believe in a task that is not there.
-            await self._log.send([accepted.task])
+            await self._log.send([accepted.task], urgent=submission.priority is Priority.HIGH)
             if crashpoints.armed:
                 crashpoints.reached("after_task")
-            appended = await self._log.send([accepted.status, accepted.event])
+            # It has waited for one answer already, others that share its request included.
+            appended = await self._log.send([accepted.status, accepted.event], urgent=True)
             if crashpoints.armed:
                 crashpoints.reached("after_accept")
             self._remember(accepted, appended)

@@ -22,8 +22,8 @@ class Log(Protocol):
     def expect(self, topics: Iterable[str]) -> None:
         """Learn of topics ahead of the first record."""
 
-    def send(self, records: Sequence[EncodedRecord]) -> "asyncio.Future[Appended]":
-        """Append records."""
+    def send(self, records: Sequence[EncodedRecord], *, urgent: bool = False) -> "asyncio.Future[Appended]":
+        """Append records, soon or at once."""
 
     async def close(self, *, within: float = 10.0) -> None:
         """Wait until what was sent is answered, and stop."""
@@ -125,8 +125,8 @@ class ProducerLog:
     def expect(self, topics: Iterable[str]) -> None:
         """Nothing: librdkafka learns with the first record."""
 
-    def send(self, records: Sequence[EncodedRecord]) -> "asyncio.Future[Appended]":
-        """Append records."""
+    def send(self, records: Sequence[EncodedRecord], *, urgent: bool = False) -> "asyncio.Future[Appended]":
+        """Append records; librdkafka knows no urgent ones, each lingers a millisecond."""
         outgoing: list[OutgoingRecord] = []
         for topic, partition, body in records:
             key, value, headers = read_body(body)
