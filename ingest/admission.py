@@ -23,7 +23,7 @@ from schemas.errors import (
     PayloadError,
     TypeNotFoundError,
 )
-from schemas.headers import Delivery, Headers, cloud_event, delivery_headers, timestamp
+from schemas.headers import MAY_REPEAT, Delivery, Headers, cloud_event, delivery_headers, timestamp
 from schemas.outcome import Event
 from schemas.settings import Settings
 from schemas.status import State, Status
@@ -188,9 +188,22 @@ class Admission:
         raise TypeNotFoundError(f"no task type {name!r}{hint}", known=known)
 
     def accept(
-        self, submission: TaskSubmission, moment: Moment, task_id: str, fingerprint: str | None = None
+        self,
+        submission: TaskSubmission,
+        moment: Moment,
+        task_id: str,
+        fingerprint: str | None = None,
+        *,
+        repeated: bool = False,
     ) -> Acceptance:
         """Check a submission and make its records.
+
+        Args:
+            submission: what is asked for.
+            moment: of the request.
+            task_id: of the task.
+            fingerprint: of its request, where that has a key.
+            repeated: whether there may be a record of this task in the log already.
 
         Raises:
             AdmissionError: it is refused, and why.
@@ -242,7 +255,7 @@ class Admission:
                 fingerprint=fingerprint,
             )
         )
-        return self._records(task, state, document, moment)
+        return self._records(task, state, document, moment, repeated=repeated)
 
     def _accept_plain(
         self, submission: TaskSubmission, payload: bytes, moment: Moment, task_id: str, task_type: TaskType
@@ -253,7 +266,7 @@ class Admission:
         partition = crc32(key) % self._partitions
         return Acceptance(task_id, State.QUEUED, *plain.records(key, payload, partition, moment.stamp, moment.headers))
 
-    def _records(self, task: Task, state: State, document: bytes, moment: Moment) -> Acceptance:
+    def _records(self, task: Task, state: State, document: bytes, moment: Moment, *, repeated: bool) -> Acceptance:
         partition = partition_of(task.partition_key, self._partitions)
         key = task.id.encode()
         event = Event(
@@ -265,7 +278,7 @@ class Admission:
             state,
             document,
             partition,
-            self._task_record(task, key, partition, moment),
+            self._task_record(task, key, partition, moment, repeated=repeated),
             encoded_record(
                 self._status_topic,
                 partition,
@@ -282,14 +295,16 @@ class Admission:
             ),
         )
 
-    def _task_record(self, task: Task, key: bytes, partition: int, moment: Moment) -> EncodedRecord:
+    def _task_record(self, task: Task, key: bytes, partition: int, moment: Moment, *, repeated: bool) -> EncodedRecord:
         headers: Headers = cloud_event("task", f"{task.id}.1", SOURCE, moment.stamp, moment.traceparent)
         value = encode(task)
         if task.run_at is not None:
-            headers += delivery_headers(Delivery(not_before=task.run_at))
+            headers += delivery_headers(Delivery(not_before=task.run_at, repeated=repeated))
             rung = rung_for(task.run_at - moment.now)
             if rung is not None:
                 return encoded_record(self._topics.retry(rung), partition, key, value, headers)
+        elif repeated:
+            headers.append(MAY_REPEAT)
         lane = (task.type, task.priority.value)
         topic = self._lanes.get(lane)
         if topic is None:

@@ -33,10 +33,11 @@ from schemas.errors import (
     IdempotencyConflictError,
     RecordTooLargeError,
 )
-from schemas.status import Status
+from schemas.status import State, Status
 from schemas.task import Priority, TaskSubmission
 
 MAX_BATCH: Final = 10_000
+_NOT_BEGUN: Final = frozenset({State.SCHEDULED, State.QUEUED})
 _CHUNK: Final = 250
 """Tasks of a batch that are admitted in one go; between chunks the loop serves others."""
 
@@ -87,25 +88,39 @@ class Intake:
         """Accept one task."""
         submission = decode_submission(body)
         accepted = self._admission.accept(submission, moment, new_id())
-        urgent = submission.priority is Priority.HIGH
-        appended = await self._log.send((accepted.task, accepted.status, accepted.event), urgent=urgent)
-        self._remember(accepted, appended)
-        return Answer(accepted.id, accepted.document, created=True)
+        return await self._append(accepted, urgent=submission.priority is Priority.HIGH)
 
-    async def submit_keyed(self, body: bytes, moment: Moment, key: str) -> Answer:
-        """Accept one task, once for all requests with ``key``."""
+    async def submit_keyed(self, body: bytes, moment: Moment, key: str, tries: int | None = None) -> Answer:
+        """Accept one task, once for all requests with ``key``.
+
+        Args:
+            body: of the request.
+            moment: of the request.
+            key: names the task.
+            tries: how often a client that made this key for this very request has sent it, this time included. The
+                first time the log is not asked for earlier ones.
+        """
         task_id = keyed_id(key)
         submission = decode_submission(body)
         digest = fingerprint(body)
         async with self._only_one(task_id):
-            present = self._recent_or_none(task_id) or await self._view.find_strongly(task_id)
+            present = self._view.find_quietly(task_id)
+            recent = self._recent.find(task_id, self._view.applied) if present is None else None
+            if present is None:
+                present = recent if recent is not None or tries == 1 else await self._view.find_strongly(task_id)
             if present is not None:
-                if decode(present, Status).fingerprint != digest:
+                status = decode(present, Status)
+                if status.fingerprint != digest:
                     raise IdempotencyConflictError(
                         "this Idempotency-Key was used with another body; use a new key for a new task", id=task_id
                     )
+                # What was acknowledged here a moment ago is in its lane for certain.
+                if recent is None and tries is not None and status.state in _NOT_BEGUN:
+                    await self._append_again(submission, moment, status)
                 return Answer(task_id, present, created=False)
             accepted = self._admission.accept(submission, moment, task_id, digest)
+            if tries == 1:
+                return await self._append(accepted, urgent=submission.priority is Priority.HIGH)
             # The task before its status. A status alone, left by a failure between the two, would make the next
             # request with this key believe in a task that is not there.
             await self._log.send([accepted.task], urgent=submission.priority is Priority.HIGH)
@@ -117,6 +132,22 @@ class Intake:
                 crashpoints.reached("after_accept")
             self._remember(accepted, appended)
         return Answer(task_id, accepted.document, created=True)
+
+    async def _append(self, accepted: Acceptance, *, urgent: bool) -> Answer:
+        appended = await self._log.send((accepted.task, accepted.status, accepted.event), urgent=urgent)
+        if crashpoints.armed:
+            crashpoints.reached("after_accept")
+        self._remember(accepted, appended)
+        return Answer(accepted.id, accepted.document, created=True)
+
+    async def _append_again(self, submission: TaskSubmission, moment: Moment, status: Status) -> None:
+        """Append a task whose status alone is certain: its first try was given up between the two.
+
+        Marked, so that the worker looks its status up: should the first record be there, this one starts nothing.
+        """
+        same = msgspec.structs.replace(submission, delay=None, run_at=status.not_before)
+        accepted = self._admission.accept(same, moment, status.id, status.fingerprint, repeated=True)
+        await self._log.send([accepted.task])
 
     async def submit_many(self, body: bytes, moment: Moment, *, lines: bool) -> Batch:
         """Accept those tasks of a batch that can be.
@@ -184,10 +215,6 @@ class Intake:
     def _remember(self, accepted: Acceptance, appended: Appended) -> None:
         partition = accepted.partition
         self._recent.add(accepted.id, accepted.document, partition, appended.last[accepted.status.topic, partition])
-
-    def _recent_or_none(self, task_id: str) -> bytes | None:
-        found = self._view.find_quietly(task_id)
-        return found if found is not None else self._recent.find(task_id, self._view.applied)
 
     @contextlib.asynccontextmanager
     async def _only_one(self, task_id: str) -> AsyncIterator[None]:

@@ -13,13 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ingest import problems
 from ingest.admission import moment
 from ingest.body import read_body
-from ingest.parameters import wait_of
+from ingest.parameters import tries_of, wait_of
 from ingest.requests_log import REQUEST_ID_HEADER, RequestLines, request_id_of
 from ingest.runtime import Runtime
 from schemas.errors import MalformedRequestError
 
 log = structlog.get_logger("ingest.requests")
 
+TRY: Final = b"laneway-try"
 _TASKS: Final = "/api/tasks"
 _BATCH: Final = "/api/tasks/batch"
 _TASK: Final = "/api/tasks/"
@@ -65,7 +66,7 @@ class HotRoutes:
         if key is None:
             answer = await intake.submit(body, at)
         else:
-            answer = await intake.submit_keyed(body, at, key.decode("latin-1"))
+            answer = await intake.submit_keyed(body, at, key.decode("latin-1"), tries_of(headers.get(TRY)))
         location = b"/api/tasks/" + answer.id.encode()
         return Answer(202 if answer.created else 200, answer.document, answer.id, location)
 

@@ -105,6 +105,13 @@ SUBMIT: Final = _route(
         "The same key with the same body is the same task.",
         {"type": "string", "minLength": 1, "maxLength": 255},
     ),
+    _parameter(
+        "Laneway-Try",
+        "header",
+        "How often a client that made the Idempotency-Key for this very request has sent it. The first time, the log is"
+        " not asked for earlier ones: never say it of a key that anybody else may have used.",
+        {"type": "integer", "minimum": 1},
+    ),
     _TRACE,
     body=_content(_ref("Submission")),
 )

@@ -14,6 +14,7 @@ from schemas.task import Priority
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
+_MOST_TRIES = 1_000_000
 _KNOWN = frozenset({"type", "state", "priority", "since", "until", "q", "limit", "cursor"})
 
 
@@ -33,6 +34,21 @@ def wait_of(query: QueryParams, longest: float) -> float:
     if not 0 <= seconds < math.inf:
         raise MalformedRequestError(f"wait={text[:40]!r}: want seconds, zero or more")
     return min(seconds, longest)
+
+
+def tries_of(value: bytes | None) -> int | None:
+    """``Laneway-Try``, where the request says it.
+
+    Raises:
+        MalformedRequestError: no number, or none from 1 on.
+    """
+    if value is None:
+        return None
+    if not value.isdigit() or not 0 < int(value) < _MOST_TRIES:
+        raise MalformedRequestError(
+            f"Laneway-Try: {value[:40].decode('latin-1')!r}: want the number of the try, from 1 on"
+        )
+    return int(value)
 
 
 def listing_of(query: QueryParams) -> Listing:

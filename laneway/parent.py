@@ -28,7 +28,7 @@ def _watch(grace: timedelta) -> None:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace.total_seconds())
-    # A child of the stack leads a session of its own, so its group is exactly what it started.
+    # A child of the stack leads a process group of its own, which is exactly what it started.
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpgrp(), signal.SIGKILL)
     os._exit(1)

@@ -30,8 +30,12 @@ _LONGEST: Final = 0.01
 
 
 def stand_back(nice: int) -> None:
-    """Have the thread that calls this, and it alone, give way to others (Linux; elsewhere nothing happens)."""
+    """Have the thread that calls this, and it alone, give way to others (Linux; elsewhere nothing happens).
+
+    As a batch thread besides: one that wakes up takes the processor from nobody.
+    """
     if nice and sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
 
 

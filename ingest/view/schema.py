@@ -10,6 +10,7 @@ VERSION: Final = 3
 """Raised by any change of the tables: a file of another version is built anew from the log."""
 
 RETENTION_DAYS: Final = 7
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _TABLES: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -78,10 +79,10 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             connection.execute("SELECT count(*) FROM meta").fetchone()
         else:
             connection.execute("PRAGMA journal_mode = WAL")
-            # A power cut may take the last transactions; their records are read from the log again.
-            connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA journal_size_limit = 67108864")
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            # From `occupy` on it is off.
+            connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error:
         connection.close()
         raise
@@ -93,6 +94,34 @@ def create(connection: sqlite3.Connection, identity: str) -> None:
     connection.executescript(f"BEGIN IMMEDIATE; {_TABLES}")
     connection.executemany("INSERT INTO meta VALUES (?, ?)", [("version", str(VERSION)), ("identity", identity)])
     connection.execute("COMMIT")
+
+
+def occupy(connection: sqlite3.Connection) -> None:
+    """Begin to write without waiting for the disk, which under load takes longer than readers may wait.
+
+    What a process wrote is there although it is killed; only a machine that goes down takes what is not on the disk.
+    So the file says which start of the machine it is written under, until ``leave``: under another start it is built
+    anew. Where the system does not tell one start from another, the disk is waited for at checkpoints.
+    """
+    boot = boot_id()
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot,))
+    # A power cut may take the last transactions then; their records are read from the log again.
+    connection.execute("PRAGMA synchronous = OFF" if boot else "PRAGMA synchronous = NORMAL")
+
+
+def leave(connection: sqlite3.Connection) -> None:
+    """Have everything on the disk: the file is worth going on with after any start of the machine."""
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot', '')")
+
+
+def boot_id() -> str:
+    """Names this start of the machine; empty where the system does not tell."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def stale(connection: sqlite3.Connection, identity: str) -> str | None:
@@ -111,6 +140,8 @@ def stale(connection: sqlite3.Connection, identity: str) -> str | None:
         return f"its tables are of version {meta.get('version')}, ours of {VERSION}"
     if meta.get("identity") != identity:
         return "it was built from another cluster or topic"
+    if meta.get("boot", "") not in ("", boot_id()):
+        return "the machine went down while it was written"
     return None
 
 

@@ -1,5 +1,6 @@
 """The writing side of the view: status records in, rows out, offsets in the same transaction."""
 
+import contextlib
 import sqlite3
 import struct
 from collections.abc import Collection, Iterable, Sequence
@@ -53,6 +54,7 @@ class ViewStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._connection = self._open(identity)
+        schema.occupy(self._connection)
         self.behind: dict[str, int] = dict(self._connection.execute("SELECT id, partition FROM behind"))
         """Tasks whose last record in the log is not their furthest, each with its partition of ``status``."""
 
@@ -137,7 +139,9 @@ class ViewStore:
         return len(found)
 
     def close(self) -> None:
-        """Release the file."""
+        """Have everything on the disk, and release the file."""
+        with contextlib.suppress(sqlite3.Error):  # a damaged one is found out when it is opened next
+            schema.leave(self._connection)
         self._connection.close()
 
     def _take(self, record: StatusRecord, changes: "_Changes", oldest: datetime) -> None:

@@ -41,7 +41,7 @@ class Part:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                start_new_session=True,
+                process_group=0,  # not a session: see laneway.stack.children
             )
 
     def pids(self) -> list[int]:

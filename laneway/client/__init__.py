@@ -119,7 +119,9 @@ class Client:
 
     def _send(self, request: Request) -> Response:
         patience = operations.Patience(self._retry_for)
+        tries = 0
         while True:
+            tries += 1
             failure: httpx.TransportError | None = None
             response: Response | None = None
             try:
@@ -127,7 +129,7 @@ class Client:
                     request.method,
                     request.path,
                     params=request.params,
-                    headers=_headers(request),
+                    headers=_headers(request, tries),
                     content=_chunks(request.content) if isinstance(request.content, Path) else request.content,
                     timeout=operations.timeout_for(request.held),
                 )
@@ -233,7 +235,9 @@ class AsyncClient:
 
     async def _send(self, request: Request) -> Response:
         patience = operations.Patience(self._retry_for)
+        tries = 0
         while True:
+            tries += 1
             failure: httpx.TransportError | None = None
             response: Response | None = None
             try:
@@ -241,7 +245,7 @@ class AsyncClient:
                     request.method,
                     request.path,
                     params=request.params,
-                    headers=_headers(request),
+                    headers=_headers(request, tries),
                     content=_chunks_async(request.content) if isinstance(request.content, Path) else request.content,
                     timeout=operations.timeout_for(request.held),
                 )
@@ -257,10 +261,11 @@ class AsyncClient:
                 raise operations.unreachable(self._http.base_url, failure) from failure
 
 
-def _headers(request: Request) -> dict[str, str]:
+def _headers(request: Request, tries: int) -> dict[str, str]:
+    number = {"Laneway-Try": str(tries)} if request.numbered else {}
     # Said beforehand, so that a file too large is refused before it is sent.
     length = {"Content-Length": str(request.content.stat().st_size)} if isinstance(request.content, Path) else {}
-    return {**request.headers, **length}
+    return {**request.headers, **number, **length}
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

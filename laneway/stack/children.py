@@ -208,7 +208,8 @@ class Child:
             stderr=None if self._log is None else subprocess.STDOUT,
             env=self._environment,
             pass_fds=self._keep,
-            start_new_session=self._log is not None,
+            # Not a session of its own: Linux shares the processor out by session first, and by niceness only within one.
+            process_group=None if self._log is None else 0,
         )
         ended: asyncio.Future[int] = self._loop.create_future()
         ears = threading.Thread(target=self._listen, args=(process,), name=f"{self.name}-log", daemon=True)

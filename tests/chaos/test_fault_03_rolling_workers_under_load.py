@@ -9,6 +9,8 @@ from tests.support.chaos.cluster import StruckCluster
 from tests.support.chaos.trial import running_trial
 
 ROLLS = 3
+LOAD_EVERY = 0.25
+"""With 20 tasks of 0.2 s and one of 3 s: half of what the 48 slots can do."""
 DRAIN = 6.0
 AND_LEAVE = 6.0
 
@@ -24,6 +26,7 @@ async def test_no_second_start_and_every_stop_in_time(one_broker: StruckCluster,
             while not running.is_set():
                 await asyncio.to_thread(trial.submit, 20, seconds=0.2)
                 await asyncio.to_thread(trial.submit, 1, seconds=3.0)
+                await asyncio.sleep(LOAD_EVERY)
 
         loading = asyncio.create_task(load())
         stops = []

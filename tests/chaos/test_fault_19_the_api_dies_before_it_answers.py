@@ -11,26 +11,30 @@ from tests.support.chaos.handlers import WORK
 from tests.support.chaos.processes import StruckApi, crash_mark, with_crash_point
 from tests.support.chaos.trial import running_trial
 
-POINTS = ("after_task", "after_accept")
+# Where it dies, and whether the client numbers its tries.
+DEATHS = (("after_task", False), ("after_accept", False), ("after_accept", True))
 
 
 async def test_one_key_is_one_task(one_broker: StruckCluster, tmp_path: Path) -> None:
     with running_trial(one_broker, tmp_path / "trial", with_api=True) as trial:
         await trial.worker()
         asked = {}
-        for point in POINTS:
-            submission = trial.accepted.asked(idempotency_key=point)
-            asked[point] = submission, {"type": WORK, "payload": trial.payload(submission)}
+        for number, (point, numbered) in enumerate(DEATHS):
+            key = f"key-{number}"
+            submission = trial.accepted.asked(idempotency_key=key)
+            asked[key] = submission, {"type": WORK, "payload": trial.payload(submission)}, numbered
             api = await trial.api(with_crash_point(trial.settings, point))
             with pytest.raises(httpx.TransportError):
-                await _ask(api, point, asked[point][1])
+                await _ask(api, key, asked[key][1], 1 if numbered else None)
             api.process.wait(10)
-            assert crash_mark(trial.settings, point).exists(), f"the API did not die at {point}"
+            mark = crash_mark(trial.settings, point)
+            assert mark.exists(), f"the API did not die at {point}"
+            mark.unlink()  # so that it can die there again
             trial.faults.fired(f"api_{point}")
         again = await trial.api()
         task_ids = set()
-        for point, (submission, body) in asked.items():
-            answers = [await _ask(again, point, body) for _ in range(3)]
+        for key, (submission, body, numbered) in asked.items():
+            answers = [await _ask(again, key, body, tries if numbered else None) for tries in (2, 3, 4)]
             assert all(answer.status_code in (httpx.codes.OK, httpx.codes.ACCEPTED) for answer in answers)
             (task_id,) = {answer.json()["id"] for answer in answers}
             trial.accepted.promised(submission, task_id)
@@ -40,6 +44,7 @@ async def test_one_key_is_one_task(one_broker: StruckCluster, tmp_path: Path) ->
         assert {len(trial.started(task_id)) for task_id in task_ids} == {1}
 
 
-async def _ask(api: StruckApi, key: str, body: Mapping[str, object]) -> httpx.Response:
+async def _ask(api: StruckApi, key: str, body: Mapping[str, object], tries: int | None) -> httpx.Response:
+    headers = {"Idempotency-Key": key} | ({"Laneway-Try": str(tries)} if tries else {})
     async with httpx.AsyncClient(base_url=api.address, timeout=20) as client:
-        return await client.post("/api/tasks", json=body, headers={"Idempotency-Key": key})
+        return await client.post("/api/tasks", json=body, headers=headers)

@@ -9,15 +9,18 @@ from tests.support.chaos.cluster import StruckCluster
 from tests.support.chaos.trial import running_trial
 from tests.support.waiting import eventually
 
-FLOOD = 20_000
+FLOOD = 30_000
+SECONDS_EACH = 0.01
+SLOTS = 16
+"""They need 19 s for the flood."""
 P99_WITHIN = 0.05
 
 
 @pytest.mark.long
 async def test_high_is_served_at_once_and_low_flows(one_broker: StruckCluster, tmp_path: Path) -> None:
     with running_trial(one_broker, tmp_path / "trial", partitions=4) as trial:
-        low = set(trial.submit(FLOOD, priority=Priority.LOW))
-        await trial.worker()
+        low = set(trial.submit(FLOOD, priority=Priority.LOW, seconds=SECONDS_EACH))
+        await trial.worker(concurrency=SLOTS)
         await eventually(lambda: len(trial.runs()) > 200, within=30)
         before = len(trial.runs())
         high = await trial.trickle(10, every=0.05, priority=Priority.HIGH)

@@ -50,7 +50,7 @@ async def test_java_ends(tmp_path: Path, order: list[str]) -> None:
         guard = parent_of(java)
         assert is_alive(java)
         assert is_alive(guard)
-        assert os.getsid(java) == os.getsid(guard) == guard != os.getsid(parent.pid), "Ctrl-C would reach them"
+        assert os.getpgid(java) == os.getpgid(guard) == guard != os.getpgid(parent.pid), "Ctrl-C would reach them"
 
         for victim in order:
             os.kill({"parent": parent.pid, "guard": guard}[victim], signal.SIGKILL)

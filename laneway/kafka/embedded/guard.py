@@ -47,7 +47,7 @@ def main() -> int:
 
     signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
     signal.signal(signal.SIGTERM, request_stop)
-    # Its own session keeps the terminal's Ctrl-C away; a stray signal must not break the order of a stop either.
+    # Its own process group keeps the terminal's Ctrl-C away; a stray signal must not break the order of a stop either.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 

@@ -62,7 +62,7 @@ class GuardedJava:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 env=ENVIRONMENT,
-                start_new_session=True,
+                process_group=0,  # not a session: Linux shares the processor out by session first, then by niceness
                 pass_fds=() if keep_fd is None else (keep_fd,),
             )
         with cast("IO[bytes]", self._guard.stdout) as answer:

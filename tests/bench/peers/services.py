@@ -101,7 +101,7 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=0,  # not a session: as ours are, see laneway.stack.children
             )
 
     def pids(self) -> list[int]:

@@ -206,3 +206,18 @@ async def test_a_file_comes_down_to_a_path(tmp_path: Path) -> None:
     async with AsyncClient(transport=transport) as async_client:
         assert await async_client.download("r", tmp_path / "b") == len(content)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == content
+
+
+def test_every_try_under_a_key_of_the_clients_own_says_its_number() -> None:
+    transport, asked = answers(httpx.ConnectError("gone"), problem(503, "unavailable"), document(status(), 202))
+    with Client(transport=transport) as client:
+        client.submit("email", {})
+    assert [request.headers["Laneway-Try"] for request in asked] == ["1", "2", "3"]
+    assert len({request.headers["Idempotency-Key"] for request in asked}) == 1
+
+
+def test_under_a_key_of_the_callers_no_try_says_its_number() -> None:
+    transport, asked = answers(document(status(), 202))
+    with Client(transport=transport) as client:
+        client.submit("email", {}, idempotency_key="order-7")
+    assert "Laneway-Try" not in asked[0].headers

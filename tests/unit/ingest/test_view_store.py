@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.view import schema
 from ingest.view.listing import Listing, read_page
 from ingest.view.schema import RETENTION_DAYS, connect
 from ingest.view.store import KEPT_CHANGES, TOLD_CHANGES, StatusRecord, ViewStore, _step
@@ -170,3 +171,21 @@ def test_a_failed_transaction_leaves_everything_as_it_was(tmp_path: Path) -> Non
         view.apply(status("b"))
     assert view.find("b") is None
     assert view.store.positions() == {0: 1}
+
+
+@pytest.mark.parametrize(("in_order", "kept"), [(True, True), (False, False)], ids=["closed in order", "cut off"])
+def test_a_file_from_before_the_machine_went_down_is_built_anew_unless_it_was_closed_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_order: bool, kept: bool
+) -> None:
+    view = View(tmp_path)
+    view.apply(status())
+    if in_order:
+        view.store.close()
+    monkeypatch.setattr(schema, "boot_id", lambda: "the next start")
+    assert ViewStore(view.path, "cluster/topic").positions() == ({0: 1} if kept else {})
+
+
+def test_a_file_whose_process_was_killed_is_gone_on_with(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    view.apply(status())
+    assert ViewStore(view.path, "cluster/topic").positions() == {0: 1}
