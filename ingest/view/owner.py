@@ -78,7 +78,8 @@ class ViewOwner:
             stdin=asyncio.subprocess.PIPE,
             env=environment_for(self._settings),
             # A Ctrl-C in the terminal is ours to handle; the child ends with its standard input.
-            start_new_session=True,
+            # Not by a session, see laneway.stack.children; uvloop knows no process_group.
+            preexec_fn=os.setpgrp,
         )
         self.pid = process.pid
         try:

@@ -20,8 +20,8 @@ _LAST_LINES: Final = 15
 class Part:
     """One process of the system under measurement.
 
-    It leads a session of its own and ends with this process, even when this one is killed (``laneway.parent``). Unlike
-    in ``laneway up`` it isn't started again when it dies: a figure with a restart in it is none.
+    It leads a process group of its own and ends with this process, even when this one is killed (``laneway.parent``).
+    Unlike in ``laneway up`` it isn't started again when it dies: a figure with a restart in it is none.
 
     Args:
         name: what it is called in reports.

@@ -102,7 +102,7 @@ class ChildEvents:
 
 
 class Child:
-    """One supervised process. It runs in a session of its own, so that a Ctrl-C in the terminal reaches only us.
+    """One supervised process. It leads a process group of its own, so that a Ctrl-C in the terminal reaches only us.
 
     Its standard input is a pipe that we hold open, so that it learns of our death (``laneway.parent``).
 
@@ -208,7 +208,7 @@ class Child:
             stderr=None if self._log is None else subprocess.STDOUT,
             env=self._environment,
             pass_fds=self._keep,
-            # Not a session of its own: Linux shares the processor out by session first, and by niceness only within one.
+            # Not a session: Linux shares the processor out by session first, and by niceness only within one.
             process_group=None if self._log is None else 0,
         )
         ended: asyncio.Future[int] = self._loop.create_future()

@@ -24,7 +24,7 @@ ENVIRONMENT = {"LANG": "C.UTF-8"}
 class GuardedJava:
     """A running Java process that ends when this process does, however that happens.
 
-    It runs in a session of its own, so that a Ctrl-C in the terminal does not reach it.
+    It leads a process group of its own, so that a Ctrl-C in the terminal does not reach it.
 
     Args:
         arguments: Java's own.
