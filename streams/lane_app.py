@@ -9,6 +9,7 @@ each partition's fetched records through as one, ``LaneConsumer`` wraps them as 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol, cast
@@ -28,7 +29,7 @@ from laneway import crashpoints
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 from schemas.task import Lane
-from schemas.topics import Topics
+from schemas.topics import Topics, position
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +45,7 @@ _FETCH_BYTES: Final = 256 * 1024
 _PACE: Final = 0.005
 _NOBODY: Final = ""
 _COMMITS_TOLD_WITHIN: Final = 15.0
+_ASK_AGAIN_AFTER: Final = 0.5
 
 
 class Partitions(Protocol):
@@ -142,12 +144,19 @@ class LaneConsumer(driver.Consumer):
         self._last_commit: dict[TP, tuple[int, str]] = {}
         self._member_id = _NOBODY
         self._taken_at = 0.0
+        self._expected: dict[TP, int] = {}
+        """The record of each partition that is to come next."""
+        self._asked_again: dict[TP, int] = {}
+        """Where a partition was read anew because what came lay beyond what was expected."""
+        self._assignments = 0
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _LaneThread(self, loop=self.loop, beacon=self.beacon)
 
     def _to_message(self, tp: TP, record: list[Record]) -> ConsumerMessage:
         last = record[-1]
+        if tp in self._expected:
+            self._expected[tp] = max(self._expected[tp], last.offset + 1)
         return ConsumerMessage(
             last.topic,
             last.partition,
@@ -172,10 +181,72 @@ class LaneConsumer(driver.Consumer):
         wait = self._taken_at + _PACE - time.monotonic()
         if wait > 0:
             await asyncio.sleep(wait)
+        generation = self.app.consumer_generation_id
         records = await super()._getmany(active_partitions, timeout)
-        if records:
-            self._taken_at = time.monotonic()
-        return records
+        if not records:
+            return records
+        self._taken_at = time.monotonic()
+        if generation != self.app.consumer_generation_id or not self.flow_active:
+            return {}  # of a rebalance: Faust would throw them away as well
+        if not records.keys() <= self._expected.keys():
+            await self.perform_seek()  # which Faust gives up when it takes long
+            return {}
+        return await self._without_gaps(records)
+
+    async def _without_gaps(self, records: Mapping[TP, list[Record]]) -> dict[TP, list[Record]]:
+        """Those records before which none is missing; the other partitions are read again from the one that is.
+
+        A fetch that was under way through a rebalance moves the position on though its records are thrown away. Where
+        nothing comes but the same again, the log has a gap there, and it is passed over.
+        """
+        whole: dict[TP, list[Record]] = {}
+        again: dict[TP, int] = {}
+        for tp, batch in records.items():
+            expected = self._expected[tp]
+            if batch[0].offset <= expected or self._asked_again.get(tp) == expected:
+                whole[tp] = batch
+            else:
+                self._asked_again[tp] = again[tp] = expected
+        if again:
+            log.info("read again: records were missing", lane=str(self.app.lane), offsets=_told(again))
+            await self._thread.call_thread(self._seek_in_thread, again)
+        return whole
+
+    async def perform_seek(self) -> None:
+        """Seek every partition to where the group goes on; until that is done nothing of it is taken.
+
+        Faust's own leaves one alone of which nothing was committed, wherever it stands by then.
+        """
+        assignments = self._assignments
+        while assignments == self._assignments:
+            try:
+                starts = await self._thread.call_thread(self._starts_in_thread)
+                commits = await self.committed_before(tp.partition for tp in starts)
+            except (BrokerUnavailableError, KafkaError) as error:
+                log.warning("not known yet where to go on", lane=str(self.app.lane), said=str(error) or repr(error))
+                await asyncio.sleep(_ASK_AGAIN_AFTER)
+                continue
+            if assignments == self._assignments:
+                self._asked_again.clear()
+                self._expected = {
+                    tp: max(start, commits[tp.partition].offset) if tp.partition in commits else start
+                    for tp, start in starts.items()
+                }
+                await self._thread.call_thread(self._seek_in_thread, dict(self._expected))
+            return
+
+    async def _starts_in_thread(self) -> dict[TP, int]:
+        """Where the log of each assigned partition begins; on the loop of the consumer's thread."""
+        consumer = self._thread._ensure_consumer()  # noqa: SLF001
+        found = await consumer.beginning_offsets(consumer.assignment()) if consumer.assignment() else {}
+        return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def _seek_in_thread(self, offsets: Mapping[TP, int]) -> None:
+        """On the loop of the consumer's thread."""
+        consumer = self._thread._ensure_consumer()  # noqa: SLF001
+        for tp, offset in offsets.items():
+            with contextlib.suppress(IllegalStateError):  # not ours any more
+                consumer.seek(driver.ensure_aiokafka_TP(tp), offset)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: the trackers know of no gaps, and Faust would keep a list of each batch's inside."""
@@ -208,6 +279,8 @@ class LaneConsumer(driver.Consumer):
                 self.app.partitions.membership_lost(self.app.lane)
             self._member_id = member_id
         self._thread.last_heartbeat = time.monotonic()
+        self._assignments += 1
+        self._expected.clear()
         self.app.partitions.assigned(self.app.lane, {tp.partition for tp in assigned})
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -354,3 +427,7 @@ async def start_apps(apps: list[LaneApp]) -> None:
         app.loop = loop
         app.finalize()
     await asyncio.gather(*(app.start() for app in apps))
+
+
+def _told(offsets: Mapping[TP, int]) -> list[str]:
+    return [position(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]

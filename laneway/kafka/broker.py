@@ -208,18 +208,21 @@ class EmbeddedKafka:
         """Stop one node in order; returns once it has ended."""
         self._stop_nodes([node])
 
-    def start_node(self, node: int = 1) -> None:
-        """Start one node again, on the port that it had; returns once it answers and serves.
+    def start_node(self, *nodes: int) -> None:
+        """Start nodes again, on the ports that they had; returns once they answer and serve.
+
+        Most of the nodes must run for one to serve: start those together that went down together.
 
         Raises:
             ConfigurationError, BrokerUnavailableError: as ``start`` does.
         """
         if self._lock is None:
             raise RuntimeError("this broker is not started: call start() first")
-        if self._nodes[node].running:
+        down = [node for node in nodes if not self._nodes[node].running]
+        if not down:
             return
         try:
-            self._launch([node])
+            self._launch(down)
         except _PortTakenError as error:
             raise self._port_error(error.port) from error
 

@@ -72,8 +72,7 @@ class StruckCluster:
             try:
                 yield
             finally:
-                for number in numbers:
-                    self.kafka.start_node(number)
+                self.kafka.start_node(*numbers)
 
     @contextmanager
     def stopped(self, faults: FaultLog, number: int) -> Iterator[None]:
