@@ -88,7 +88,8 @@ class Intake:
         """Accept one task."""
         submission = decode_submission(body)
         accepted = self._admission.accept(submission, moment, new_id())
-        return await self._append(accepted, urgent=submission.priority is Priority.HIGH)
+        records = accepted.task, accepted.status, accepted.event
+        return await self._append(accepted, *records, urgent=submission.priority is Priority.HIGH)
 
     async def submit_keyed(self, body: bytes, moment: Moment, key: str, tries: int | None = None) -> Answer:
         """Accept one task, once for all requests with ``key``.
@@ -119,22 +120,20 @@ class Intake:
                     await self._append_again(submission, moment, status)
                 return Answer(task_id, present, created=False)
             accepted = self._admission.accept(submission, moment, task_id, digest)
+            urgent = submission.priority is Priority.HIGH
             if tries == 1:
-                return await self._append(accepted, urgent=submission.priority is Priority.HIGH)
+                return await self._append(accepted, accepted.task, accepted.status, accepted.event, urgent=urgent)
             # The task before its status. A status alone, left by a failure between the two, would make the next
             # request with this key believe in a task that is not there.
-            await self._log.send([accepted.task], urgent=submission.priority is Priority.HIGH)
+            await self._log.send([accepted.task], urgent=urgent)
             if crashpoints.armed:
                 crashpoints.reached("after_task")
             # It has waited for one answer already, others that share its request included.
-            appended = await self._log.send([accepted.status, accepted.event], urgent=True)
-            if crashpoints.armed:
-                crashpoints.reached("after_accept")
-            self._remember(accepted, appended)
-        return Answer(task_id, accepted.document, created=True)
+            return await self._append(accepted, accepted.status, accepted.event, urgent=True)
 
-    async def _append(self, accepted: Acceptance, *, urgent: bool) -> Answer:
-        appended = await self._log.send((accepted.task, accepted.status, accepted.event), urgent=urgent)
+    async def _append(self, accepted: Acceptance, *records: EncodedRecord, urgent: bool) -> Answer:
+        """Append what is left of a task's records, and answer."""
+        appended = await self._log.send(records, urgent=urgent)
         if crashpoints.armed:
             crashpoints.reached("after_accept")
         self._remember(accepted, appended)

@@ -14,7 +14,7 @@ from schemas.task import Priority
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
-_MOST_TRIES = 1_000_000
+_MOST_DIGITS = 6
 _KNOWN = frozenset({"type", "state", "priority", "since", "until", "q", "limit", "cursor"})
 
 
@@ -44,7 +44,7 @@ def tries_of(value: bytes | None) -> int | None:
     """
     if value is None:
         return None
-    if not value.isdigit() or not 0 < int(value) < _MOST_TRIES:
+    if not value.isdigit() or len(value) > _MOST_DIGITS or int(value) == 0:
         raise MalformedRequestError(
             f"Laneway-Try: {value[:40].decode('latin-1')!r}: want the number of the try, from 1 on"
         )

@@ -208,7 +208,7 @@ class EmbeddedKafka:
         """Stop one node in order; returns once it has ended."""
         self._stop_nodes([node])
 
-    def start_node(self, *nodes: int) -> None:
+    def start_nodes(self, *nodes: int) -> None:
         """Start nodes again, on the ports that they had; returns once they answer and serve.
 
         Most of the nodes must run for one to serve: start those together that went down together.

@@ -89,7 +89,7 @@ class SupervisedBroker:
 
     async def _start_again(self, nodes: list[int]) -> None:
         for node in nodes:
-            self._in_thread = self._loop.run_in_executor(None, self._kafka.start_node, node)
+            self._in_thread = self._loop.run_in_executor(None, self._kafka.start_nodes, node)
             try:
                 await asyncio.shield(self._in_thread)
             except BrokerUnavailableError as error:

@@ -29,7 +29,7 @@ async def test_no_202_without_a_broker(tmp_path: Path) -> None:
                     assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
                     assert int(refused.headers["retry-after"]) >= 1
                     assert refused.headers["content-type"] == "application/problem+json"
-                kafka.start_node(1)
+                kafka.start_nodes(1)
 
                 async def accepted() -> str | None:
                     answer = await client.post("/api/tasks", json=BODY)

@@ -24,7 +24,7 @@ async def test_one_of_three_brokers_killed(tmp_path: Path) -> None:
         await sender.until(300)
         await asyncio.to_thread(kafka.kill, 2)
         await sender.until(600)  # the leaders of its partitions are elsewhere now
-        await asyncio.to_thread(kafka.start_node, 2)
+        await asyncio.to_thread(kafka.start_nodes, 2)
         await sender.until(900)
         await sender.stop()
         sender.judge(read_all(kafka.bootstrap_servers, topics.events))

@@ -20,7 +20,7 @@ async def test_one_broker_killed(tmp_path: Path) -> None:
         sender = Sender(settings, topics.events)
         await sender.until(300)
         await asyncio.to_thread(kafka.kill, 1)
-        await asyncio.to_thread(kafka.start_node, 1)
+        await asyncio.to_thread(kafka.start_nodes, 1)
         await sender.until(600)
         await sender.stop()
         sender.judge(read_all(kafka.bootstrap_servers, topics.events))

@@ -34,7 +34,7 @@ async def test_one_of_three_may_die(tmp_path: Path) -> None:
         assert set(kafka.pids) == {2, 3}
         produce(range(100, 200))
 
-        kafka.start_node(1)
+        kafka.start_nodes(1)
         assert kafka.pids[1] != victim
         await eventually(lambda: in_sync() == [3, 3, 3], within=30)
         kafka.stop_node(3)

@@ -72,7 +72,7 @@ class StruckCluster:
             try:
                 yield
             finally:
-                self.kafka.start_node(*numbers)
+                self.kafka.start_nodes(*numbers)
 
     @contextmanager
     def stopped(self, faults: FaultLog, number: int) -> Iterator[None]:
@@ -83,7 +83,7 @@ class StruckCluster:
             try:
                 yield
             finally:
-                self.kafka.start_node(number)
+                self.kafka.start_nodes(number)
 
     @contextmanager
     def frozen(self, faults: FaultLog, *numbers: int) -> Iterator[None]:

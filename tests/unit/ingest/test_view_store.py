@@ -189,3 +189,17 @@ def test_a_file_whose_process_was_killed_is_gone_on_with(tmp_path: Path) -> None
     view = View(tmp_path)
     view.apply(status())
     assert ViewStore(view.path, "cluster/topic").positions() == {0: 1}
+
+
+def test_a_file_that_a_reader_kept_from_the_disk_is_not_taken_for_closed_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = View(tmp_path)
+    view.apply(status())
+    with closing(connect(view.path, read_only=True)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM tasks").fetchone()
+        view.apply(status("b"))
+        view.store.close()
+    monkeypatch.setattr(schema, "boot_id", lambda: "the next start")
+    assert ViewStore(view.path, "cluster/topic").positions() == {}
