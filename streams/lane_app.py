@@ -187,7 +187,9 @@ class LaneConsumer(driver.Consumer):
             return records
         self._taken_at = time.monotonic()
         if generation != self.app.consumer_generation_id or not self.flow_active:
-            return {}  # of a rebalance: Faust would throw them away as well
+            # Of a rebalance: Faust would throw them away as well. The fetch may have ended after the new owner's seek.
+            await self._read_from({tp: self._expected[tp] for tp in records if tp in self._expected})
+            return {}
         if not records.keys() <= self._expected.keys():
             await self.perform_seek()  # which Faust gives up when it takes long
             return {}
@@ -209,8 +211,13 @@ class LaneConsumer(driver.Consumer):
                 self._asked_again[tp] = again[tp] = expected
         if again:
             log.info("read again: records were missing", lane=str(self.app.lane), offsets=_told(again))
-            await self._thread.call_thread(self._seek_in_thread, again)
+            await self._read_from(again)
         return whole
+
+    async def _read_from(self, offsets: dict[TP, int]) -> None:
+        """Have the next fetch begin there. Seeks are done in the order asked for."""
+        if offsets:
+            await self._thread.call_thread(self._seek_in_thread, offsets)
 
     async def perform_seek(self) -> None:
         """Seek every partition to where the group goes on; until that is done nothing of it is taken.
@@ -232,7 +239,7 @@ class LaneConsumer(driver.Consumer):
                     tp: max(start, commits[tp.partition].offset) if tp.partition in commits else start
                     for tp, start in starts.items()
                 }
-                await self._thread.call_thread(self._seek_in_thread, dict(self._expected))
+                await self._read_from(dict(self._expected))
             return
 
     async def _starts_in_thread(self) -> dict[TP, int]:

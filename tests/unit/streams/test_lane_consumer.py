@@ -4,6 +4,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from schemas.task import Lane, Priority
@@ -54,3 +56,18 @@ async def test_records_that_come_again_are_no_gap() -> None:
     made, thread = consumer(one=3)
     assert list(await made._without_gaps({ONE: batch(0, 2)})) == [ONE]
     assert thread.sought == []
+
+
+async def test_what_came_through_a_rebalance_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, thread = consumer(one=3)
+
+    async def fetched_after_the_seek(*_: object) -> dict[TP, list[Any]]:
+        made.app.consumer_generation_id += 1
+        return {ONE: batch(3, 9), TWO: batch(0, 1)}
+
+    made._taken_at = 0.0
+    made.flow_active = True
+    made.app.consumer_generation_id = 1
+    monkeypatch.setattr(driver.Consumer, "_getmany", fetched_after_the_seek)
+    assert await made._getmany({ONE, TWO}, 1.0) == {}
+    assert thread.sought == [{ONE: 3}]
