@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from ingest.problems import MEDIA_TYPE
 from laneway.files import StoredFile
 from laneway.registry import Registry
+from schemas.control import Cancelled
 from schemas.status import State, Status
 from schemas.task import Priority, TaskSubmission
 
@@ -156,6 +157,23 @@ GET_RESULT: Final = _route(
     _ID,
     _WAIT,
 )
+CANCEL: Final = _route(
+    200,
+    _answers(
+        {
+            200: _answer("It will not start any more (`before_start`), or it had ended (`too_late`).", "Cancelled"),
+            202: _answer(
+                "Its handler was told and is stopped after a grace (`while_running`), or no worker has answered yet,"
+                " and it will not start once one has its partition (`requested`).",
+                "Cancelled",
+            ),
+        },
+        _404=_UNKNOWN,
+        _410=_GONE,
+        _503=_CANNOT_KNOW,
+    ),
+    _ID,
+)
 LIST: Final = _route(
     200,
     _answers({200: _answer("A page, newest first.", "TaskPage")}, _400=_MALFORMED, _503=_CANNOT_KNOW),
@@ -177,6 +195,34 @@ LIST: Final = _route(
     _parameter("q", "query", "Part of the type, of the latest error or of a label."),
     _parameter("limit", "query", "Tasks a page.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}),
     _parameter("cursor", "query", "`next_cursor` of the page before."),
+)
+_LANE_PARAMETERS: Final = (
+    _parameter("type", "path", "A task type."),
+    _parameter("priority", "path", "One of its priorities.", _ref("Priority")),
+)
+_HOLD_BODY: Final = _content(_ref("LaneHold"))
+LANES: Final = _route(200, _answers({200: _answer("Every lane.", "LaneList")}, _503=_CANNOT_KNOW))
+PAUSE: Final = _route(
+    200,
+    _answers(
+        {200: _answer("Held on every worker within a second.", "Lane")},
+        _400=_MALFORMED,
+        _404="Unknown type; `known` names those that there are.",
+        _503=_NOT_TAKEN,
+    ),
+    *_LANE_PARAMETERS,
+    body=_HOLD_BODY,
+)
+RESUME: Final = _route(
+    200,
+    _answers(
+        {200: _answer("It flows again.", "Lane")},
+        _400=_MALFORMED,
+        _404="Unknown type; `known` names those that there are.",
+        _503=_NOT_TAKEN,
+    ),
+    *_LANE_PARAMETERS,
+    body=_HOLD_BODY,
 )
 TYPES: Final = _route(200, {200: _answer("Every type, by name.", "TypeList")})
 PUT_FILE: Final = _route(
@@ -297,6 +343,18 @@ def _small() -> dict[str, Any]:
         },
         ["name", "payload_schema", "retry", "timeout"],
     )
+    lane = _object(
+        {
+            "type": text,
+            "priority": _ref("Priority"),
+            "lag": {"type": ["integer", "null"], "description": "Records that no worker has committed yet."},
+            "paused": {"type": "boolean"},
+            "since": {"type": "string", "format": "date-time", "description": "When it was held or freed last."},
+            "by": {"type": "string", "description": "`api`, or the worker that met its budget of dead letters."},
+            "reason": {"type": ["string", "null"]},
+        },
+        ["type", "priority", "lag", "paused"],
+    )
     check = _object({"ok": {"type": "boolean"}, "why": text}, ["ok"])
     return {
         "Problem": {
@@ -323,6 +381,13 @@ def _small() -> dict[str, Any]:
             {"tasks": {"type": "array", "items": _ref("Status")}, "next_cursor": {"type": ["string", "null"]}},
             ["tasks", "next_cursor"],
         ),
+        "Cancelled": _object(
+            {"id": text, "cancellation": {"enum": [each.value for each in Cancelled]}, "state": _ref("State")},
+            ["id", "cancellation", "state"],
+        ),
+        "LaneHold": _object({"reason": {"type": ["string", "null"], "description": "Shown with the lane."}}),
+        "Lane": lane,
+        "LaneList": _object({"lanes": {"type": "array", "items": lane}}, ["lanes"]),
         "TypeList": _object({"types": {"type": "array", "items": described}}, ["types"]),
         "ChatMessage": _object({"message": text}, ["message"]),
         "ChatTask": _object({"task_id": text}, ["task_id"]),

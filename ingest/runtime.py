@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from ingest.admission import Admission
+from ingest.control import ControlDesk
 from ingest.intake import Intake
 from ingest.lookup import Lookup
 from ingest.recent import RecentTasks
@@ -37,6 +38,7 @@ class Runtime:
 
     intake: Intake
     lookup: Lookup
+    control: ControlDesk
     view: ViewReader
     owner: ViewOwner
     _log: Log
@@ -62,6 +64,8 @@ class Runtime:
         self._log.expect(spec.name for spec in self._specs())
         self.intake = Intake(self.admission, self._log, self.view, recent)
         self.lookup = Lookup(self.view, recent)
+        self.control = ControlDesk(self.settings, self._log, self.view, self.lookup)
+        self.control.start()
         await self.view.start()
         await self.owner.start()
         self._verifying = asyncio.create_task(self._verify())
@@ -70,6 +74,7 @@ class Runtime:
         """Take them down; what was sent is answered first."""
         self._verifying.cancel()
         await asyncio.gather(self._verifying, return_exceptions=True)
+        await self.control.close()
         await self._log.close()
         await self.view.close()
         await self.owner.close()

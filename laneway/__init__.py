@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from laneway.context import Context as Context
     from laneway.registry import task as task
     from schemas.errors import LanewayError as LanewayError
+    from schemas.errors import PauseKey as PauseKey
     from schemas.errors import Reject as Reject
     from schemas.errors import RetryLater as RetryLater
+    from schemas.rate import Rate as Rate
     from schemas.retry import RetryPolicy as RetryPolicy
 
 _HOMES: Final = {
@@ -22,6 +24,8 @@ _HOMES: Final = {
     "Client": "laneway.client",
     "Context": "laneway.context",
     "LanewayError": "schemas.errors",
+    "PauseKey": "schemas.errors",
+    "Rate": "schemas.rate",
     "Reject": "schemas.errors",
     "RetryLater": "schemas.errors",
     "RetryPolicy": "schemas.retry",
@@ -29,7 +33,19 @@ _HOMES: Final = {
     "task": "laneway.registry",
 }
 
-__all__ = ["AsyncClient", "Client", "Context", "LanewayError", "Reject", "RetryLater", "RetryPolicy", "results", "task"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Context",
+    "LanewayError",
+    "PauseKey",
+    "Rate",
+    "Reject",
+    "RetryLater",
+    "RetryPolicy",
+    "results",
+    "task",
+]
 __version__ = "0.1.0"
 
 

@@ -43,6 +43,8 @@ class Context:
     """Where payloads' files are read and results' files written."""
     report: Callable[[Progress], None] = field(repr=False, default=lambda _: None)
     _cancelled: bool = field(init=False, repr=False, default=False)
+    saw_cancellation: bool = field(init=False, repr=False, default=False)
+    """Whether the handler has looked since: when it returns then, it has ended for that reason."""
 
     @cached_property
     def logger(self) -> structlog.typing.FilteringBoundLogger:
@@ -59,7 +61,11 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the task was cancelled, or its attempt timed out: a long handler looks now and then, and returns."""
+        """Whether the task was cancelled, or its attempt timed out: a long handler looks now and then, and returns.
+
+        A handler that saw it and returns has been cancelled; one that never looked and returns has succeeded.
+        """
+        self.saw_cancellation = self.saw_cancellation or self._cancelled
         return self._cancelled
 
     def cancel(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import ConfigurationError, PayloadError, UnknownTypeError
+from schemas.rate import Rate
 from schemas.retry import RetryPolicy
 from schemas.task import check_type_name
 
@@ -32,6 +33,10 @@ class TaskType:
     retry: RetryPolicy
     timeout: timedelta | None
     """Bound of one attempt; ``None``: none."""
+    rate: Rate | None = None
+    """How many may start in a time, on all workers together."""
+    key_rate: Rate | None = None
+    """How many of one ordering key and lane."""
 
     @cached_property
     def payload_schema(self) -> dict[str, Any]:
@@ -103,6 +108,8 @@ class Registry:
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = DEFAULT_TIMEOUT,
         executor: Literal["process"] | None = None,
+        rate: Rate | str | None = None,
+        key_rate: Rate | str | None = None,
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function as the handler of the type ``name``.
 
@@ -116,13 +123,24 @@ class Registry:
             retry: when and how often to try again; default ``RetryPolicy()``.
             timeout: bound of one attempt; ``None`` for none.
             executor: ``"process"`` for work that must be killable or that keeps the interpreter busy.
+            rate: how many may start in a time, such as ``"100/s"`` or ``"20/m"``, on all workers together; each gets
+                the part that its partitions are of all, so while some lie idle, it is less.
+            key_rate: the same for the tasks of one ordering key in one lane.
 
         Raises:
             ConfigurationError: a name that cannot be, a name taken, or a function that cannot be a handler.
         """
 
         def register(handler: Handler) -> Handler:
-            self._add(name, handler, retry=retry, timeout=timeout, executor=executor)
+            self._add(
+                name,
+                handler,
+                retry=retry,
+                timeout=timeout,
+                executor=executor,
+                rate=_rate(name, rate),
+                key_rate=_rate(name, key_rate),
+            )
             return handler
 
         return register
@@ -135,6 +153,8 @@ class Registry:
         retry: RetryPolicy | None,
         timeout: timedelta | None,
         executor: Literal["process"] | None,
+        rate: Rate | None,
+        key_rate: Rate | None,
     ) -> None:
         where = f"@task({name!r})"
         try:
@@ -169,7 +189,16 @@ class Registry:
             executor=chosen,
             retry=retry or RetryPolicy(),
             timeout=timeout,
+            rate=rate,
+            key_rate=key_rate,
         )
+
+
+def _rate(name: str, given: Rate | str | None) -> Rate | None:
+    try:
+        return Rate.parse(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise ConfigurationError(f"@task({name!r})", str(given), str(error)) from None
 
 
 def _home(handler: Callable[..., Any]) -> str:

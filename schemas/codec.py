@@ -4,15 +4,17 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from schemas.control import Cancellation, LaneControl
 from schemas.errors import UndecodableRecordError
 from schemas.outcome import Event, Outcome
 from schemas.status import Status
 from schemas.task import Task
 
-Record = TypeVar("Record", Task, Status, Outcome, Event)
+Record = TypeVar("Record", Task, Status, Outcome, Event, LaneControl, Cancellation)
 
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODERS: Final = {record: msgspec.json.Decoder(record) for record in (Task, Status, Outcome, Event)}
+_RECORDS: Final = (Task, Status, Outcome, Event, LaneControl, Cancellation)
+_DECODERS: Final = {record: msgspec.json.Decoder(record) for record in _RECORDS}
 
 encode = _ENCODER.encode
 """Bytes of any record, or of any value that JSON can carry (``TypeError`` for one that it cannot)."""

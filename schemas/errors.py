@@ -9,6 +9,7 @@
     │   └── IllegalTransitionError
     ├── TaskError                   said by or about a handler
     │   ├── RetryLater              a decision, not a failure: spends no attempt
+    │   │   └── PauseKey            the same for all tasks of its ordering key
     │   ├── Reject                  never retried
     │   ├── ResultError             the handler's result cannot be published; never retried
     │   ├── TaskTimeoutError
@@ -35,7 +36,7 @@ Whether a thing can be retried, its HTTP status and its log level are data on th
 """
 
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 
@@ -123,6 +124,25 @@ class RetryLater(TaskError):  # noqa: N818  (the contract's name: a decision, no
 
     def __str__(self) -> str:
         return f"{self.reason} (in {self.delay.total_seconds():g} s)"
+
+
+class PauseKey(RetryLater):
+    """Run nothing of this task's ordering key in its lane before ``until``; spends no attempt.
+
+    What a handler raises that met a ``429`` with ``Retry-After``: this task and those behind it keep their turn and
+    wait, other keys flow on. Without an ordering key the task waits alone.
+
+    Args:
+        until: a point in time with a zone, or how long from now, as a ``timedelta`` or in seconds.
+        reason: shown in the status while it waits.
+    """
+
+    def __init__(self, until: datetime | timedelta | float, reason: str = "its key is paused") -> None:
+        if isinstance(until, datetime):
+            if until.tzinfo is None:
+                raise ValueError(f"PauseKey: {until.isoformat()} has no time zone; give it one, or say how long")
+            until = max(timedelta(0), until - datetime.now(UTC))
+        super().__init__(until, reason)
 
 
 class Reject(TaskError):  # noqa: N818  (the contract's name)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from schemas.status import NULL, ErrorInfo, Progress, State
+from schemas.status import NULL, ErrorInfo, Progress, State, Status
 from schemas.task import AwareDatetime, Priority
 
 
@@ -33,6 +33,28 @@ class Outcome(Struct, frozen=True, kw_only=True):
     generation: int = 1
     replay_id: str | None = None
     worker: str | None = None
+
+    @classmethod
+    def of(cls, status: Status) -> "Outcome":
+        """The outcome that a final status tells."""
+        return cls(
+            id=status.id,
+            type=status.type,
+            priority=status.priority,
+            state=status.state,
+            result=status.result,
+            error=status.error,
+            attempt=status.attempt,
+            max_attempts=status.max_attempts,
+            created_at=status.created_at,
+            started_at=status.started_at,
+            finished_at=status.finished_at or status.updated_at,
+            labels=status.labels,
+            ordering_key=status.ordering_key,
+            generation=status.generation,
+            replay_id=status.replay_id,
+            worker=status.worker,
+        )
 
     @property
     def value(self) -> Any:

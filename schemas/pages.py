@@ -176,6 +176,8 @@ that fits, then the rest.
 _KEY_AND_VALUE: Final = {
     "status": ("task id", "status"),
     "events": ("task id", "event"),
+    "control": ("`lane/<type>.<priority>`", "lane control: whether operators, or a budget, hold the lane"),
+    "cancellations": ("task id", "cancellation; a tombstone once it is carried out"),
     "suspects": ("task id", "how often a process crashed while the task ran in it; read by workers alone"),
     "retry": ("task id", "the task as it was; headers say when it is due"),
     "lane": ("ordering key, else task id", "task"),

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import BaseModel
 
+from schemas.control import Cancellation, LaneControl
 from schemas.outcome import Event, Outcome
 from schemas.payloads import PAYLOADS, RESULTS
 from schemas.status import ErrorInfo, Progress, State, Status
@@ -26,6 +27,8 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "status": Status,
     "outcome": Outcome,
     "event": Event,
+    "lane_control": LaneControl,
+    "cancellation": Cancellation,
 }
 """Records, and the body of ``POST /api/tasks``, by the name of their file."""
 

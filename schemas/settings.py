@@ -83,6 +83,11 @@ class WorkerSettings(Section):
     """Seconds that a stop waits for running handlers before it hands their tasks back."""
     running_visible_after: Annotated[float, Field(ge=0, le=10)] = 0.05
     """Seconds after which a task that still runs is told as `running`; one that is over sooner is not."""
+    cancel_grace: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    """Seconds that the handler of a cancelled task has to see it and end by itself, before it is stopped."""
+    dead_letter_budget: Annotated[int, Field(ge=0, le=10_000_000)] = 500
+    """Dead letters of one lane within a minute, in one worker process, above which the lane is held on every worker, if
+    they are more than half of all that ended: a bad deploy must not pour a topic into them. 0: never."""
     session_timeout: Annotated[float, Field(ge=2, le=300)] = 6.0
     """Seconds of silence after which the group takes a worker for dead; brokers allow 6 and above by default."""
     commit_interval: Annotated[float, Field(gt=0, le=60)] = 1.0

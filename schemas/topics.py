@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from schemas.task import Lane, Priority
+from schemas.task import MAX_DELAY_SECONDS, Lane, Priority
 
 DAY: Final = timedelta(days=1)
 TASK_RETENTION: Final = 7 * DAY
+CANCELLATION_RETENTION: Final = timedelta(seconds=MAX_DELAY_SECONDS) + TASK_RETENTION
+"""Longer than any task waits: a cancellation must be there when the task comes up."""
 DEAD_LETTER_RETENTION: Final = 30 * DAY
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 """Twice what Kafka's clients send by default: a record that came in also fits with the headers that it gains."""
@@ -99,6 +101,16 @@ class Topics:
         return f"{self.prefix}events"
 
     @property
+    def control(self) -> str:
+        """What operators asked of lanes."""
+        return f"{self.prefix}control"
+
+    @property
+    def cancellations(self) -> str:
+        """Tasks that are called off and have not come up yet."""
+        return f"{self.prefix}cancellations"
+
+    @property
     def suspects(self) -> str:
         """Tasks that were running when their process crashed."""
         return f"{self.prefix}suspects"
@@ -131,6 +143,11 @@ class Topics:
                 },
             ),
             spec(self.events, deleted),
+            spec(self.control, {"cleanup.policy": "compact"}),
+            spec(
+                self.cancellations,
+                {"cleanup.policy": "compact,delete", "retention.ms": _ms(CANCELLATION_RETENTION)},
+            ),
             spec(self.suspects, {"cleanup.policy": "compact,delete", "retention.ms": _ms(TASK_RETENTION)}),
             *(
                 spec(self.retry(name), {"cleanup.policy": "delete", "retention.ms": _ms(wait + TASK_RETENTION)})

@@ -13,13 +13,15 @@ import structlog
 
 from laneway.registry import Registry
 from schemas import codec
+from schemas.control import Cancelled
 from schemas.errors import ContractError, UndecodableRecordError
 from schemas.headers import Delivery, read_delivery
 from schemas.retry import describe
 from schemas.settings import Settings
 from schemas.status import State, Status, order, supersedes
-from schemas.task import Lane, Task
+from schemas.task import Lane, Priority, Task
 from streams import turns
+from streams.cancelling import Cancellations
 from streams.guard import CrashGuard
 from streams.lane_app import Record
 from streams.outcomes import Outcomes
@@ -44,12 +46,23 @@ class Dispatcher:
     """
 
     def __init__(
-        self, settings: Settings, registry: Registry, outcomes: Outcomes, runs: Runs, guard: CrashGuard, worker: str
+        self,
+        settings: Settings,
+        registry: Registry,
+        outcomes: Outcomes,
+        runs: Runs,
+        guard: CrashGuard,
+        cancellations: Cancellations,
+        lease_holds: Callable[[Lane], bool],
+        worker: str,
     ) -> None:
         self._registry = registry
         self._outcomes = outcomes
         self._runs = runs
         self._guard = guard
+        self._cancellations = cancellations
+        self._lease_holds = lease_holds
+        self._all_partitions = settings.kafka.partitions * len(Priority)
         self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._prefetch = prefetch_for(settings)
@@ -74,6 +87,7 @@ class Dispatcher:
         self.revoked(lane, {number for other, number in self._partitions if other == lane})
         for number in partitions:
             self._partitions[lane, number] = Partition(lane, number)
+        self._share_rate(lane.type)
 
     async def release(self, lane: Lane, partitions: set[int]) -> None:
         """Start nothing more of these partitions, claim what runs, and wait for what is on its way.
@@ -105,6 +119,12 @@ class Dispatcher:
             self._pausing.discard((lane, partition.number))
         self._forget_unstarted(lane, lambda work: work.source.partition.revoked)
         self._room[lane].set()
+        self._share_rate(lane.type)
+
+    def _share_rate(self, type_name: str) -> None:
+        """A type's rate is shared out by partitions: then all workers together never exceed it."""
+        mine = sum(lane.type == type_name for lane, _ in self._partitions)
+        self._runs.set_share(type_name, mine / self._all_partitions)
 
     def membership_lost(self, lane: Lane) -> None:
         """Others may have started what runs here: its outcomes count only once it is delivered here again."""
@@ -203,7 +223,9 @@ class Dispatcher:
     def positions(self) -> dict[tuple[Lane, int], int]:
         """The next record to be fetched, of each partition that is open and flows; from any thread."""
         return {
-            (found.lane, found.number): found.position for found in list(self._partitions.values()) if found.flowing
+            (found.lane, found.number): found.position
+            for found in list(self._partitions.values())
+            if found.flowing and self._runs.may_start(found.lane)
         }
 
     @property
@@ -292,6 +314,9 @@ class Dispatcher:
 
     def _when_due(self, work: Work) -> None:
         """Queue it for a slot once its time has come (a timer may strike a little early: then wait for the rest)."""
+        if self._cancellations.apply_to(work.task):
+            self._runs.withdraw(work)
+            return
         due = work.due
         if due is not None:
             wait = (due - datetime.now(UTC)).total_seconds()
@@ -300,10 +325,15 @@ class Dispatcher:
                 return
         expires_at = work.task.expires_at
         if expires_at is not None and expires_at <= datetime.now(UTC):
-            log.info("expired before it started", **fields_of(work))
-            work.ended = True
-            self._outcomes.finished(work, State.EXPIRED)
+            self._runs.expire(work)
             return
+        if work.task_type.key_rate is not None and work.task.ordering_key is not None:
+            wait = work.source.partition.wait_for_key(
+                work.task.ordering_key, work.task_type.key_rate, self._loop.time()
+            )
+            if wait > 0:
+                work.timer = self._loop.call_later(wait, self._strike, work)
+                return
         self._runs.add(work)
 
     def _strike(self, work: Work) -> None:
@@ -324,6 +354,16 @@ class Dispatcher:
     def _make_room(self, lane: Lane) -> None:
         self._room[lane].set()
 
+    @property
+    def in_flight(self) -> Iterable[Work]:
+        """What waits here for its time or a slot, runs, or is on its way to the broker."""
+        return self._in_flight.values()
+
+    def speaks_for(self, lane: Lane, number: int) -> bool:
+        """Whether no other worker can start anything of a partition as long as nothing happens."""
+        partition = self._partitions.get((lane, number))
+        return partition is not None and not partition.releasing and self._lease_holds(lane)
+
     # The end of a run ---------------------------------------------------------------------------------------------
 
     def _over(self, work: Work, marker: int | None, durable: bool) -> None:
@@ -333,6 +373,8 @@ class Dispatcher:
             return
         if work.ended:
             self._guard.ended(work.task.id, work.task.generation)
+            started = Cancelled.BEFORE_START if work.started_at is None else Cancelled.WHILE_RUNNING
+            self._cancellations.ended(work.task, started if work.cancelled else None)
         for asking in (work, *work.twins):
             if work.again is None:
                 self._acknowledge(asking, marker)

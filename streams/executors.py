@@ -5,12 +5,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from msgspec import Raw
 
+from laneway.context import Context
 from schemas import codec
-from schemas.errors import ResultError, TaskTimeoutError
+from schemas.errors import ResultError, TaskCancelledError, TaskTimeoutError
 from schemas.settings import Settings
 from streams.attempt import Attempt
 from streams.handler_loop import HandlerLoop, stand_back
@@ -62,6 +64,7 @@ class Executors:
         self._returns: Mailbox[tuple[Attempt[Any], Raw | BaseException]] = Mailbox(self._loop, self._return)
         self._loops: dict[str, HandlerLoop] = {}
         self._nice = settings.worker.nice
+        self._grace = settings.worker.cancel_grace
         self._threads = ThreadPoolExecutor(
             settings.worker.threads, thread_name_prefix="handler", initializer=stand_back, initargs=(self._nice,)
         )
@@ -93,7 +96,7 @@ class Executors:
                     self._on_loop(loop.pulse)
                 loop.start(attempt)
             case "thread":
-                call = self._threads.submit(self._call, attempt)
+                call = attempt.call = self._threads.submit(self._call, attempt)
                 self._calls.add(call)
                 call.add_done_callback(self._calls.discard)
             case "process":
@@ -107,6 +110,25 @@ class Executors:
         elif attempt.task is not None:
             attempt.task.cancel()
 
+    def call_off(self, attempt: Attempt[Any], grace: float) -> None:
+        """The task is cancelled: an attempt that has not begun never does; one that runs is told, and later ended.
+
+        Args:
+            attempt: of the task.
+            grace: seconds until it is ended.
+        """
+        attempt.context.cancel()
+        if attempt.begun:
+            if attempt.tell is not None:
+                attempt.tell()
+            attempt.stop_at = time.monotonic() + grace
+            return
+        attempt.called_off = True
+        if attempt.call is not None and attempt.call.cancel():
+            self._return((attempt, _not_begun()))
+        elif attempt.task_type.executor == "process" and attempt.task is not None:
+            attempt.task.cancel()
+
     def collect(self) -> None:
         """Take what has ended, though its loop may be blocked before it told us; called many times a second."""
         self._returns.collect()
@@ -115,6 +137,10 @@ class Executors:
         """End those that are past their time-out; called many times a second."""
         now = time.monotonic()
         for attempt in tuple(attempts):
+            if attempt.called_off and attempt.stop_at is None and attempt.begun:
+                self.call_off(attempt, self._grace)  # it began in that very moment
+            if attempt.stop_at is not None and now >= attempt.stop_at and not attempt.over:
+                self._stop(attempt, now - attempt.stop_at)
             if attempt.timeout is None or attempt.began is None:  # unbounded, not begun, or in a process
                 continue
             late = now - attempt.began - attempt.timeout.total_seconds()
@@ -127,6 +153,16 @@ class Executors:
                 attempt.context.cancel()
                 self._return((attempt, _timed_out(attempt.timeout)))
 
+    def _stop(self, attempt: Attempt[Any], late: float) -> None:
+        """End an attempt whose task was cancelled; one that does not let itself be ended is left to itself."""
+        if attempt.task_type.executor == "thread" and attempt.alone is None:
+            late = CANCEL_GRACE
+        elif not attempt.stopped:
+            attempt.stopped = True
+            self.cancel(attempt)
+        if late >= CANCEL_GRACE:
+            self._return((attempt, TaskCancelledError("cancelled while it ran; its handler did not end by itself")))
+
     async def close(self) -> None:
         """Stop loops and processes, and take no more work; handlers that listen to nobody are left to end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -136,18 +172,22 @@ class Executors:
 
     async def _run(self, loop: HandlerLoop, attempt: Attempt[Any]) -> None:
         """An attempt of an ``async`` handler, on its loop."""
-        loop.begun(attempt)
         try:
-            result: Raw | BaseException = encode_result(await attempt.task_type.handler(*_arguments(attempt)))
+            if not loop.begun(attempt):
+                raise _not_begun()
+            returned = await attempt.task_type.handler(*_arguments(attempt))
+            result: Raw | BaseException = result_of(attempt.context, returned)
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = _timed_out(attempt.timeout, error) if attempt.timed_out and attempt.timeout else error
         self._returns.put_paced((attempt, result), loop.loop)
 
     def _call(self, attempt: Attempt[Any]) -> None:
         """An attempt of a ``def`` handler, in its thread."""
-        attempt.began = time.monotonic()
         try:
-            result: Raw | BaseException = encode_result(attempt.task_type.handler(*_arguments(attempt)))
+            if attempt.called_off:
+                raise _not_begun()
+            attempt.began = time.monotonic()
+            result: Raw | BaseException = result_of(attempt.context, attempt.task_type.handler(*_arguments(attempt)))
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = error
         self._returns.put((attempt, result))
@@ -164,7 +204,7 @@ class Executors:
         job = Job.of(context, attempt.payload)
         result: Raw | BaseException
         try:
-            result = await self._processes.run(job, context.report, timeout)
+            result = await self._processes.run(job, context.report, timeout, partial(setattr, attempt, "tell"))
         except TimeoutError as error:
             result = _timed_out(timeout or timedelta(0), error)
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
@@ -183,6 +223,22 @@ def _arguments(attempt: Attempt[Any]) -> tuple[Any, ...]:
     task_type = attempt.task_type
     value = task_type.validate(attempt.payload)
     return (value, attempt.context) if task_type.takes_context else (value,)
+
+
+def result_of(context: Context, returned: object) -> Raw:
+    """What an attempt whose handler has returned ends with.
+
+    Raises:
+        ResultError: as ``encode_result``.
+        TaskCancelledError: the handler saw that its task was cancelled, and so what it returned is no result.
+    """
+    if context.saw_cancellation:
+        raise TaskCancelledError("cancelled while it ran")
+    return encode_result(returned)
+
+
+def _not_begun() -> TaskCancelledError:
+    return TaskCancelledError("cancelled before it started")
 
 
 def encode_result(result: object) -> Raw:

@@ -121,9 +121,11 @@ class HandlerLoop:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
-    def begun(self, attempt: Attempt[Any]) -> None:
-        """On the loop: an attempt's handler is about to be called."""
-        attempt.began = time.monotonic()
+    def begun(self, attempt: Attempt[Any]) -> bool:
+        """On the loop: it is an attempt's turn; False when its handler must not be called any more."""
+        called_off = attempt.called_off
+        if not called_off:
+            attempt.began = time.monotonic()
         now = time.thread_time()  # not the clock's: what others do meanwhile is not this loop's pace
         self._each += (min(now - self._last_begun, _LONGEST) - self._each) * _WEIGHT
         self._ahead = max(_FEWEST_AHEAD, min(_MOST_AHEAD, int(_AHEAD / max(self._each, 1e-6))))
@@ -133,6 +135,7 @@ class HandlerLoop:
         if left <= self._ahead // 2 and self._asked_at != self._handed_over:
             self._asked_at = self._handed_over
             self._hungry(self.name)
+        return not called_off
 
     def _begin(self, attempt: Attempt[Any]) -> None:
         task = self._loop.create_task(self._run(self, attempt))

@@ -87,8 +87,14 @@ class ProcessPool:
         self._idle: list[_HandlerProcess] = []
         self._places = asyncio.Semaphore(settings.worker.processes)
 
-    async def run(self, job: Job, report: Callable[[Progress], None], timeout: timedelta | None) -> Raw:
-        """Run a job in a process.
+    async def run(
+        self,
+        job: Job,
+        report: Callable[[Progress], None],
+        timeout: timedelta | None,
+        begun: Callable[[Callable[[], None]], None] = lambda _: None,
+    ) -> Raw:
+        """Run a job in a process; once it is at work, ``begun`` gets what tells it that it is cancelled.
 
         Delivery: cancelled or past ``timeout``, the process is killed at once. The time that a new process takes to
             start does not count.
@@ -102,6 +108,7 @@ class ProcessPool:
             process = self._idle.pop() if self._idle else _HandlerProcess(self._settings, self._imports)
             try:
                 await process.ready()
+                begun(process.tell_cancelled)
                 async with asyncio.timeout(timeout.total_seconds() if timeout else None):
                     result = await process.run(job, report)
             except (asyncio.CancelledError, TimeoutError, HandlerProcessError):
@@ -173,6 +180,11 @@ class _HandlerProcess:
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
         return HandlerProcessError(how)
 
+    def tell_cancelled(self) -> None:
+        """Have ``Context.cancelled`` say so in there."""
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, signal.SIGUSR1)
+
     def kill(self) -> None:
         self._process.kill()
         self._process.join(5)
@@ -187,6 +199,13 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
     configure(settings.log)
     for module in imports:
         import_module(module)
+    running: list[Context] = []
+
+    def cancel(*_: object) -> None:
+        for context in running:
+            context.cancel()
+
+    signal.signal(signal.SIGUSR1, cancel)
     files = FileStore(settings.files_dir)
     with asyncio.Runner() as runner, contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         pipe.send(("result", b""))
@@ -205,6 +224,7 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
                 files=files,
                 report=lambda progress: pipe.send(("progress", progress)),
             )
+            running[:] = [context]
             try:
                 answer: tuple[str, Any] = ("result", _call(runner, registry[job.type], job.payload, context))
             except Exception as error:  # noqa: BLE001  (the boundary of an attempt)
@@ -213,13 +233,13 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
 
 
 def _call(runner: asyncio.Runner, task_type: TaskType, payload: bytes, context: Context) -> bytes:
-    from streams.executors import encode_result
+    from streams.executors import result_of
 
     value = task_type.validate(payload)
     result = task_type.handler(value, context) if task_type.takes_context else task_type.handler(value)
     if inspect.iscoroutine(result):
         result = runner.run(result)
-    return bytes(encode_result(result))
+    return bytes(result_of(context, result))
 
 
 def _end_with_the_worker() -> None:

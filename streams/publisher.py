@@ -176,30 +176,12 @@ class Publisher:
 
     def _outcome(self, work: Work, status: Status, headers: Headers) -> OutgoingRecord:
         """The record for ``results.<type>``, with the headers of another record of the step."""
-        outcome = Outcome(
-            id=status.id,
-            type=status.type,
-            priority=status.priority,
-            state=status.state,
-            result=status.result,
-            error=status.error,
-            attempt=status.attempt,
-            max_attempts=status.max_attempts,
-            created_at=status.created_at,
-            started_at=status.started_at,
-            finished_at=status.finished_at or status.updated_at,
-            labels=status.labels,
-            ordering_key=status.ordering_key,
-            generation=status.generation,
-            replay_id=status.replay_id,
-            worker=status.worker,
-        )
         topic = self._topics.results(work.source.partition.lane.type)
         return OutgoingRecord(
             topic,
             work.source.record.partition,
             work.task.id.encode(),
-            codec.encode(outcome),
+            codec.encode(Outcome.of(status)),
             [_OUTCOME, *headers[1:]],
         )
 

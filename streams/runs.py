@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback as tracebacks
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,15 +15,17 @@ from laneway import crashpoints
 from laneway.context import Context
 from laneway.files import FileStore
 from laneway.registry import Registry
-from schemas.errors import LanewayError
-from schemas.retry import Cancel, Retry, verdict
+from schemas.errors import LanewayError, TaskCancelledError
+from schemas.retry import Cancel, Retry, Verdict, describe, verdict
 from schemas.settings import Settings
 from schemas.status import Progress, State
 from schemas.task import Lane, Priority
 from streams.attempt import Attempt
+from streams.budget import WINDOW, DeadLetterBudget
 from streams.executors import Executors
 from streams.guard import CrashGuard
 from streams.outcomes import Outcomes
+from streams.rates import TokenBucket
 from streams.scheduler import SlotScheduler
 from streams.watch import LoopPulse
 from streams.work import Work
@@ -30,6 +33,7 @@ from streams.work import Work
 log = structlog.get_logger(__name__)
 
 MAX_TRACEBACK: Final = 8_000
+_LONGEST_THROTTLE: Final = 60.0
 HAND_BACK_WITHIN: Final = 1.0
 """Seconds that cancelled handlers have to end before they are left to themselves."""
 
@@ -49,6 +53,8 @@ class Runs:
     ) -> None:
         self.room: Callable[[Lane], None]
         """Called with a lane of which few wait for a slot."""
+        self.over_budget: Callable[[Lane, str], None]
+        """Called with a lane that makes too many dead letters, and with the reason to hold it."""
         self.handed_back: Callable[[Work], None]
         """Gets each work that was cut off by the end of the worker."""
         self._settings = settings
@@ -62,6 +68,15 @@ class Runs:
             task_type.name: SlotScheduler(settings.worker.concurrency, clock=self._loop.time) for task_type in registry
         }
         self._prefetch = prefetch_for(settings)
+        self._rates = {
+            task_type.name: TokenBucket(task_type.rate, self._loop.time())
+            for task_type in registry
+            if task_type.rate is not None
+        }
+        self._throttled: dict[str, asyncio.TimerHandle] = {}
+        self._budgets: defaultdict[Lane, DeadLetterBudget] = defaultdict(
+            lambda: DeadLetterBudget(settings.worker.dead_letter_budget)
+        )
         self._closing = False
         self._doubtful: list[Work] = []
         self.running: set[Work] = set()
@@ -80,7 +95,40 @@ class Runs:
     @property
     def waiting(self) -> int:
         """Works that wait for nothing but a slot."""
-        return sum(slots.waiting(priority) for slots in self._slots.values() for priority in Priority)
+        return sum(
+            slots.waiting(priority)
+            for name, slots in self._slots.items()
+            for priority in Priority
+            if self.may_start(Lane(name, priority))
+        )
+
+    def hold(self, lane: Lane, *, held: bool) -> bool:
+        """Start nothing of a lane any more, or again; what runs goes on. Says whether that is news."""
+        slots = self._slots.get(lane.type)
+        if slots is None or slots.held(lane.priority) == held:
+            return False
+        slots.hold(lane.priority, held=held)
+        if not held:
+            self.fill(lane.type)
+        return True
+
+    def held(self, lane: Lane) -> bool:
+        """Whether a lane is held."""
+        return self._slots[lane.type].held(lane.priority)
+
+    def may_start(self, lane: Lane) -> bool:
+        """Whether a free slot is all that tasks of a lane wait for: it is not held, and its type's rate not used up."""
+        return not self.held(lane) and lane.type not in self._throttled
+
+    def set_share(self, type_name: str, share: float) -> None:
+        """Say which part of a type's rate is this worker's: that of its partitions."""
+        bucket = self._rates.get(type_name)
+        if bucket is not None and bucket.share != share:
+            bucket.set_share(share, self._loop.time())
+            throttled = self._throttled.pop(type_name, None)
+            if throttled is not None:
+                throttled.cancel()
+            self.fill(type_name)
 
     def full(self, lane: Lane) -> bool:
         """Whether enough of a lane wait for a slot."""
@@ -90,15 +138,64 @@ class Runs:
         """Give every free slot to the task whose turn it is."""
         slots = self._slots[type_name]
         has_room = self.executors.has_room
-        while not self._closing and has_room(type_name) and (work := slots.take()) is not None:
+        bucket = self._rates.get(type_name)
+        while not self._closing and has_room(type_name):
+            if bucket is not None and self._throttle(type_name, bucket):
+                break
+            work = slots.take()
+            if work is None:
+                break
             lane = work.source.partition.lane
-            if self._lease_holds(lane):
+            if work.task.expires_at is not None and work.task.expires_at <= datetime.now(UTC):
+                slots.release(lane.priority)
+                self.expire(work)
+            elif self._lease_holds(lane):
+                if bucket is not None:
+                    bucket.take()
                 self._start(work)
             else:  # somebody else may have it by now: not before the group has answered
                 slots.release(lane.priority)
                 self._doubtful.append(work)
             if slots.waiting(lane.priority) <= self._prefetch // 2:
                 self.room(lane)
+
+    def expire(self, work: Work) -> None:
+        """It had not started in time."""
+        log.info("expired before it started", **fields_of(work))
+        work.ended = True
+        self._outcomes.finished(work, State.EXPIRED)
+
+    def call_off(self, work: Work) -> None:
+        """Its task is cancelled while it runs, or is about to."""
+        if work.attempt is not None and not work.called_off:
+            work.called_off = True
+            self.executors.call_off(work.attempt, self._settings.worker.cancel_grace)
+
+    def withdraw(self, work: Work) -> None:
+        """Its task is cancelled before it started."""
+        if work.timer is not None:
+            work.timer.cancel()
+        lane = work.source.partition.lane
+        self.discard(lane, lambda other: other is work)
+        log.info("cancelled before it started", **fields_of(work))
+        work.ended = work.cancelled = True
+        self._outcomes.finished(work, State.CANCELLED)
+        self.room(lane)
+
+    def _throttle(self, type_name: str, bucket: TokenBucket) -> bool:
+        """Whether a type has to wait for its rate; it is filled again then."""
+        if type_name in self._throttled:
+            return True
+        wait = bucket.wait(self._loop.time())
+        if wait <= 0:
+            return False
+        # Without a partition it has no part of the rate, and nothing to start either.
+        self._throttled[type_name] = self._loop.call_later(min(wait, _LONGEST_THROTTLE), self._unthrottle, type_name)
+        return True
+
+    def _unthrottle(self, type_name: str) -> None:
+        del self._throttled[type_name]
+        self.fill(type_name)
 
     def _start(self, work: Work) -> None:
         if crashpoints.armed:
@@ -138,6 +235,7 @@ class Runs:
     def _ended(self, work: Work, result: Raw | BaseException) -> None:
         """A handler has returned or raised, or was given up."""
         lane = work.source.partition.lane
+        begun = work.attempt is None or work.attempt.begun
         work.attempt = None  # they know each other: without this only the garbage collector would part them
         self.running.discard(work)
         self._slots[lane.type].release(lane.priority)
@@ -145,17 +243,22 @@ class Runs:
             self._guard.end(work.flight)
         if isinstance(result, Raw):
             work.ended = True
+            self._spend(lane, dead=False)
             self._outcomes.finished(work, State.SUCCEEDED, result=result)
-        elif isinstance(result, asyncio.CancelledError) and self._closing:
+        elif isinstance(result, asyncio.CancelledError | TaskCancelledError) and self._closing and not work.called_off:
             self.handed_back(work)  # no acknowledgement: another worker takes it
         else:
-            self._failed(work, result)
+            self._failed(work, result, begun=begun)
         self.fill(lane.type)
 
-    def _failed(self, work: Work, error: BaseException) -> None:
-        follows = verdict(
+    def _failed(self, work: Work, error: BaseException, *, begun: bool) -> None:
+        if work.called_off and isinstance(error, asyncio.CancelledError):
+            error = TaskCancelledError("cancelled while it ran; its handler was stopped")
+        follows: Verdict = verdict(
             error, attempt=work.delivery.attempt, max_attempts=work.max_attempts, policy=work.task_type.retry
         )
+        if work.called_off:
+            follows = Cancel(describe(error))
         level = error.log_level if isinstance(error, LanewayError) else 30
         told = None if isinstance(error, LanewayError) else "".join(tracebacks.format_exception(error))[-MAX_TRACEBACK:]
         fields = fields_of(work)
@@ -165,11 +268,29 @@ class Runs:
             log.log(level, "runs again", error=repr(error), in_seconds=follows.delay.total_seconds(), **fields)
             self._outcomes.retrying(work, follows, due, traceback=told)
         elif isinstance(follows, Cancel):
-            log.log(level, "cancelled while it ran", **fields)
+            log.log(level, "cancelled", said=str(error), **fields)
+            work.cancelled = True
+            if not begun:
+                work.started_at = None
             self._outcomes.finished(work, State.CANCELLED, error=follows.error)
         else:
             log.log(level, "dead letter", reason=follows.reason, error=repr(error), **fields)
             self._outcomes.dead_lettered(work, follows.reason, follows.error, traceback=told)
+            self._spend(work.source.partition.lane, dead=True)
+
+    def _spend(self, lane: Lane, *, dead: bool) -> None:
+        """Count an end against the lane's budget of dead letters; hold the lane when that is used up."""
+        if not self._settings.worker.dead_letter_budget:
+            return
+        budget = self._budgets[lane]
+        if budget.count(self._loop.time(), dead=dead) and not self.held(lane):
+            reason = (
+                f"dead-letter budget used up: {budget.dead} of {budget.ended} tasks that ended within"
+                f" {WINDOW:g} s became dead letters; mend the cause, then resume the lane"
+            )
+            log.error("lane held", lane=str(lane), reason=reason)
+            budget.renew()
+            self.over_budget(lane, reason)
 
     def tick(self) -> None:
         """Look after what runs: time-outs, ``running`` for what has run for a while, progress; many times a second."""

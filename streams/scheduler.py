@@ -14,12 +14,13 @@ AGE_BOUND: Final = timedelta(seconds=10)
 
 
 class _Lane(Generic[Item]):
-    __slots__ = ("deficit", "head_since", "waiting", "weight")
+    __slots__ = ("deficit", "head_since", "held", "waiting", "weight")
 
     def __init__(self, weight: int) -> None:
         self.weight = weight
         self.deficit = weight
         self.waiting: deque[Item] = deque()
+        self.held = False
         self.head_since = 0.0
         """When the present head became the head."""
 
@@ -69,14 +70,25 @@ class SlotScheduler(Generic[Item]):
         lane = self._lanes[priority]
         lane.waiting = deque(item for item in lane.waiting if not unwanted(item))
 
+    def hold(self, priority: Priority, *, held: bool) -> None:
+        """Give a lane no slots any more, or again; what runs of it goes on, and its share is lent to the others."""
+        lane = self._lanes[priority]
+        if lane.held and not held:
+            lane.head_since = self._clock()
+        lane.held = held
+
+    def held(self, priority: Priority) -> bool:
+        """Whether a lane is held."""
+        return self._lanes[priority].held
+
     def take(self) -> Item | None:
         """Give a free slot to the one whose turn it is; ``None`` when no slot or nobody is there."""
         if self.running >= self.slots:
             return None
         # The last free slot is for `high` alone, so that a burst of it never waits for a slot to turn over.
         if self.slots > 1 and self.running - self._high_running >= self.slots - 1:
-            return self._start(self._high) if self._high.waiting else None
-        ready = [lane for lane in self._in_order if lane.waiting]
+            return self._start(self._high) if self._high.waiting and not self._high.held else None
+        ready = [lane for lane in self._in_order if lane.waiting and not lane.held]
         if not ready:
             return None
         if len(ready) > 1:

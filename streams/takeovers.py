@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 from schemas.task import Lane
+from streams.control import Control
 from streams.dispatcher import Dispatcher
 from streams.guard import CrashGuard
 from streams.lane_app import LaneApp
@@ -33,8 +34,14 @@ class Takeovers:
     """
 
     def __init__(
-        self, settings: Settings, dispatcher: Dispatcher, guard: CrashGuard, apps: Mapping[Lane, LaneApp]
+        self,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        guard: CrashGuard,
+        control: Control,
+        apps: Mapping[Lane, LaneApp],
     ) -> None:
+        self._control = control
         self._dispatcher = dispatcher
         self._guard = guard
         self._apps = apps
@@ -72,6 +79,7 @@ class Takeovers:
             commits = {number: found.get(number) for number in mine}
             taken = await self._loop.run_in_executor(thread, self._markers.take_over, lane, commits)
             with_old_records = [number for number, found in taken.items() if found.start < found.redelivered_until]
+            await self._control.current(set(mine))
             self._guard.learn(await self._loop.run_in_executor(thread, self._suspects.read, with_old_records))
         except (BrokerUnavailableError, KafkaError) as error:
             log.warning("done-markers not read yet, tried again", lane=str(lane), said=str(error) or repr(error))

@@ -3,17 +3,22 @@
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.structs import ConsumerRecord
 
 from laneway.registry import TaskType
 from schemas.headers import TRACEPARENT, Delivery, header
+from schemas.rate import Rate
 from schemas.status import Progress, Status
 from schemas.task import Lane, Priority, Task
 from schemas.topics import position
 from streams.attempt import Attempt
+from streams.rates import TokenBucket
 from streams.tracker import OffsetTracker
+
+MOST_KEY_RATES: Final = 10_000
+"""Keys of a partition whose rates are kept; above it those are dropped that could start at once anyhow."""
 
 RunKey = tuple[str, int, int, int]
 """(task id, generation, attempt, deferrals): names one run of one task; two records with one key ask for the same."""
@@ -50,6 +55,21 @@ class Partition:
     """For each ordering key that is taken: the tasks that wait for their turn."""
     queued_by_key: int = 0
     """How many wait in ``keys``."""
+
+    key_rates: dict[str, TokenBucket] = field(default_factory=dict)
+    """For each ordering key whose rate has not recovered yet."""
+
+    def wait_for_key(self, key: str, rate: Rate, now: float) -> float:
+        """Seconds until a task of an ordering key may start; zero takes the start that its rate allows."""
+        bucket = self.key_rates.get(key)
+        if bucket is None:
+            if len(self.key_rates) >= MOST_KEY_RATES:
+                self.key_rates = {each: found for each, found in self.key_rates.items() if found.wait(now) > 0}
+            bucket = self.key_rates[key] = TokenBucket(rate, now)
+        wait = bucket.wait(now)
+        if wait <= 0:
+            bucket.take()
+        return wait
 
     @property
     def flowing(self) -> bool:
@@ -111,6 +131,10 @@ class Work:
     """The task is over with this run: no other one follows."""
     timer: Any = None
     """While it is not due."""
+    cancelled: bool = False
+    """It ends as cancelled."""
+    called_off: bool = False
+    """Its task is cancelled, and its handler told: whatever it raises, it is not run again."""
     looked_up: bool = False
     """What ``status`` says of its run is known, though its record may be a repeated one."""
 

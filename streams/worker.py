@@ -23,6 +23,7 @@ from schemas.errors import BrokerUnavailableError, ConfigurationError, UnknownTy
 from schemas.settings import Settings
 from schemas.task import Lane, Priority
 from schemas.topics import Topics
+from streams.control import Control
 from streams.dispatcher import Dispatcher
 from streams.flight import Phase
 from streams.guard import CrashGuard
@@ -104,6 +105,7 @@ class Worker:
         self._dispatcher: Dispatcher
         self._runs: Runs
         self._guard: CrashGuard
+        self._control: Control
         self._takeovers: Takeovers
 
     @property
@@ -134,16 +136,28 @@ class Worker:
         self._runs = Runs(
             self._settings, self._registry, outcomes, self._imports, guard, self._lease_holds, watch.loops.append
         )
-        self._dispatcher = Dispatcher(self._settings, self._registry, outcomes, self._runs, guard, self.name)
+        control = self._control = Control(self._settings, producer, self.name)
+        self._runs.over_budget = control.hold
+        self._dispatcher = Dispatcher(
+            self._settings,
+            self._registry,
+            outcomes,
+            self._runs,
+            guard,
+            control.cancellations,
+            self._lease_holds,
+            self.name,
+        )
         self._apps = {
             lane: LaneApp(lane, self._settings, self._dispatcher, client_id=f"{self.name}{client_suffix(lane)}")
             for lane in self._lanes
         }
-        self._takeovers = Takeovers(self._settings, self._dispatcher, guard, self._apps)
+        self._takeovers = Takeovers(self._settings, self._dispatcher, guard, control, self._apps)
         jobs = (self._pulse.keep(), self._tick(), self._takeovers.run(), self._control_flow())
         background = [loop.create_task(job) for job in jobs]
         watch.start()
         await guard.take_over()
+        control.start(self._dispatcher, self._runs)
         self._timers.start()
         code = 0
         try:
@@ -221,6 +235,7 @@ class Worker:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        await self._control.close()
         await producer.close()
         await self._runs.executors.close()
 
@@ -228,6 +243,7 @@ class Worker:
         while True:
             await asyncio.sleep(_TICK)
             self._runs.tick()
+            self._control.tick()
 
     async def _control_flow(self) -> None:
         """Stop fetching partitions whose head holds too much back, and start again when it is through."""

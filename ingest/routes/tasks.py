@@ -12,10 +12,12 @@ from ingest.parameters import listing_of, wait_of
 from ingest.requests_log import TASK_ID
 from ingest.runtime import Runtime
 from schemas.codec import decode
+from schemas.control import Cancelled
 from schemas.errors import TaskFailedError
 from schemas.status import State, Status
 
 JSON: Final = "application/json"
+_UNDER_WAY: Final = frozenset({Cancelled.WHILE_RUNNING, Cancelled.REQUESTED})
 
 
 def router(runtime: Runtime) -> APIRouter:
@@ -66,6 +68,15 @@ def router(runtime: Runtime) -> APIRouter:
                 attempt=status.attempt,
             )
         return Response(bytes(status.result), media_type=JSON)
+
+    @routes.delete("/api/tasks/{id}", **openapi.CANCEL)
+    async def cancel_task(request: Request) -> Response:
+        """Call a task off."""
+        task_id: str = request.path_params["id"]
+        request.scope[TASK_ID] = task_id
+        answer = await runtime.control.cancel(task_id)
+        document = msgspec.json.encode({"id": task_id, "cancellation": answer.outcome, "state": answer.state})
+        return Response(document, 202 if answer.outcome in _UNDER_WAY else 200, media_type=JSON)
 
     return routes
 

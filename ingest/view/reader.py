@@ -13,11 +13,12 @@ from typing import Final, TypeVar
 import structlog
 
 from ingest.view import schema
-from ingest.view.ends import LogEnds
 from ingest.view.listing import Listing, Page, read_page
 from ingest.view.notices import NoticeReader
+from laneway.kafka.ends import LogEnds
 from schemas.errors import BrokerUnavailableError, UnavailableError
 from schemas.settings import Settings
+from schemas.topics import Topics
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ class ViewReader:
         self._waiting = 0
         self._watcher: asyncio.Task[None] | None = None
         self._released = False
-        self._ends = LogEnds(settings)
+        self._ends = LogEnds(settings, Topics(settings.kafka.topic_prefix).status)
         self._threads = ThreadPoolExecutor(_LISTING_THREADS, "laneway-listing")
         self.target: dict[int, int] | None = None
         """Where the log ended when this process started; reaching it makes the view caught up."""

@@ -6,9 +6,10 @@ from laneway import __version__
 from laneway.cli.bench import bench
 from laneway.cli.configuration import config
 from laneway.cli.failures import exit_code_of
+from laneway.cli.lanes import lanes, pause, resume
 from laneway.cli.outcomes import results
 from laneway.cli.system import api, broker, up, worker, worker_process
-from laneway.cli.tasks import list_tasks, status, submit, types
+from laneway.cli.tasks import cancel, list_tasks, status, submit, types
 from laneway.cli.topics import topics
 
 
@@ -23,7 +24,8 @@ def cli() -> None:
 
 _COMMANDS = (
     *(up, broker, api, worker, worker_process),
-    *(submit, status, list_tasks, results, types),
+    *(submit, status, list_tasks, cancel, results, types),
+    *(lanes, pause, resume),
     *(topics, config, bench),
 )
 for _command in _COMMANDS:

@@ -56,7 +56,7 @@ def submit(
     }
     options: SubmitOptions = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]  # click's names are its names
     document = _payload(payload)
-    with _client(api) as client:
+    with client_of(api) as client:
         status = client.submit(type_name, document, **options)
         if not wait:
             _show(status, as_json)
@@ -76,7 +76,7 @@ def submit(
 @json_option("Print the status document; with --watch one on each line.")
 def status(task_id: str, watch: bool, api: str | None, as_json: bool) -> int:
     """Print the status of the task ID."""
-    with _client(api) as client:
+    with client_of(api) as client:
         current = client.get(task_id)
         if not watch:
             _show(current, as_json)
@@ -115,7 +115,7 @@ def list_tasks(
     """List tasks, newest first. Times are ISO 8601, or an age such as 30s, 15m, 2h or 7d."""
     given = {**others, "type": type_name, "labels": dict(labels) or None}
     options: ListOptions = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]  # click's names are its names
-    with _client(api) as client:
+    with client_of(api) as client:
         page = client.list(**options)
     if as_json:
         show_json(page)
@@ -140,11 +140,26 @@ def list_tasks(
 
 
 @click.command()
+@click.argument("task_id", metavar="ID")
+@api_option()
+@json_option()
+def cancel(task_id: str, api: str | None, as_json: bool) -> int:
+    """Call the task ID off. Exit code 1 when it had ended already."""
+    with client_of(api) as client:
+        answer = client.cancel(task_id)
+    if as_json:
+        show_json(answer)
+    else:
+        console().print(f"{answer.id} {answer.cancellation} ({state_text(answer.state)})")
+    return FAILED if answer.cancellation == "too_late" else DONE
+
+
+@click.command()
 @api_option()
 @json_option()
 def types(api: str | None, as_json: bool) -> None:
     """List the task types that the API takes."""
-    with _client(api) as client:
+    with client_of(api) as client:
         found = client.types()
     if as_json:
         show_json({"types": found})
@@ -164,7 +179,8 @@ def _fields(type_document: dict[str, Any]) -> str:
     return ", ".join(name if name in required else f"[{name}]" for name in schema.get("properties", {}))
 
 
-def _client(api: str | None) -> "Client":
+def client_of(api: str | None) -> "Client":
+    """A client of the API at ``api``, else of the one that the settings name."""
     from laneway.client import Client
 
     if api is None:

@@ -1,6 +1,7 @@
 """Submitting and reading over HTTP: ``Client`` and ``AsyncClient``."""
 
 import asyncio
+import builtins
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -12,11 +13,20 @@ from urllib.parse import quote
 import httpx
 
 from laneway.client import operations
-from laneway.client.operations import ListOptions, Request, Response, SubmitOptions, TaskPage
+from laneway.client.operations import (
+    CancelAnswer,
+    LaneState,
+    ListOptions,
+    Request,
+    Response,
+    SubmitOptions,
+    TaskPage,
+)
 from laneway.files import StoredFile
 from schemas.status import Status
+from schemas.task import Priority
 
-__all__ = ["AsyncClient", "Client", "ListOptions", "SubmitOptions", "TaskPage"]
+__all__ = ["AsyncClient", "CancelAnswer", "Client", "LaneState", "ListOptions", "SubmitOptions", "TaskPage"]
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 RETRIED_FOR: Final = timedelta(seconds=10)
@@ -77,6 +87,32 @@ class Client:
     def list(self, **options: Unpack[ListOptions]) -> TaskPage:
         """Tasks, newest first."""
         return self._run(operations.list_tasks(options))
+
+    def cancel(self, task_id: str) -> CancelAnswer:
+        """Call a task off; says what became of it."""
+        return self._run(operations.cancel(task_id))
+
+    def lanes(self) -> "builtins.list[LaneState]":
+        """Every lane: how much waits in it, and whether it is held."""
+        return self._run(operations.list_lanes())
+
+    def pause(
+        self,
+        type: str,  # noqa: A002  (the contract's word)
+        priority: Priority | str | None = None,
+        *,
+        reason: str | None = None,
+    ) -> "builtins.list[LaneState]":
+        """Hold a lane on every worker, or every lane of a type; what runs goes on."""
+        return self._run(operations.hold(type, priority, reason, paused=True))
+
+    def resume(
+        self,
+        type: str,  # noqa: A002  (the contract's word)
+        priority: Priority | str | None = None,
+    ) -> "builtins.list[LaneState]":
+        """Let a lane, or every lane of a type, flow again."""
+        return self._run(operations.hold(type, priority, None, paused=False))
 
     def types(self) -> operations.TypeDocuments:
         """Every type with its JSON Schema, retry policy and time-out."""
@@ -189,6 +225,32 @@ class AsyncClient:
     async def list(self, **options: Unpack[ListOptions]) -> TaskPage:
         """Tasks, newest first."""
         return await self._run(operations.list_tasks(options))
+
+    async def cancel(self, task_id: str) -> CancelAnswer:
+        """Call a task off; says what became of it."""
+        return await self._run(operations.cancel(task_id))
+
+    async def lanes(self) -> "builtins.list[LaneState]":
+        """Every lane: how much waits in it, and whether it is held."""
+        return await self._run(operations.list_lanes())
+
+    async def pause(
+        self,
+        type: str,  # noqa: A002  (the contract's word)
+        priority: Priority | str | None = None,
+        *,
+        reason: str | None = None,
+    ) -> "builtins.list[LaneState]":
+        """Hold a lane on every worker, or every lane of a type; what runs goes on."""
+        return await self._run(operations.hold(type, priority, reason, paused=True))
+
+    async def resume(
+        self,
+        type: str,  # noqa: A002  (the contract's word)
+        priority: Priority | str | None = None,
+    ) -> "builtins.list[LaneState]":
+        """Let a lane, or every lane of a type, flow again."""
+        return await self._run(operations.hold(type, priority, None, paused=False))
 
     async def types(self) -> operations.TypeDocuments:
         """Every type with its JSON Schema, retry policy and time-out."""

@@ -14,8 +14,9 @@ import msgspec
 
 from laneway.files import StoredFile
 from laneway.ids import new_id
+from schemas.control import Cancelled
 from schemas.errors import AdmissionError, TaskFailedError, UnavailableError
-from schemas.status import Status
+from schemas.status import State, Status
 from schemas.task import Priority
 
 _HELD: Final = timedelta(seconds=25)
@@ -67,6 +68,30 @@ class TaskPage(msgspec.Struct, frozen=True):
     tasks: list[Status]
     next_cursor: str | None = None
     """``cursor`` of the page that follows; ``None`` on the last one."""
+
+
+class CancelAnswer(msgspec.Struct, frozen=True):
+    """What became of a cancellation."""
+
+    id: str
+    cancellation: Cancelled
+    """`before_start`, `while_running`, `too_late`, or `requested` when no worker has answered yet."""
+    state: State
+    """Of the task, at that moment."""
+
+
+class LaneState(msgspec.Struct, frozen=True):
+    """How a lane stands."""
+
+    type: str
+    priority: Priority
+    paused: bool
+    lag: int | None = None
+    """Records that no worker has committed yet."""
+    since: datetime | None = None
+    """When it was held or freed last."""
+    by: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +176,30 @@ def list_tasks(options: ListOptions) -> Operation[TaskPage]:
             params[name] = value.isoformat() if isinstance(value, datetime) else str(value)
     response = yield Request(method="GET", path="/api/tasks", params=params)
     return _decoded(response, TaskPage)
+
+
+def cancel(task_id: str) -> Operation[CancelAnswer]:
+    """Ask for a task to be called off."""
+    response = yield Request(method="DELETE", path=f"/api/tasks/{quote(task_id, safe='')}")
+    return _decoded(response, CancelAnswer)
+
+
+def list_lanes() -> Operation[list[LaneState]]:
+    """Ask for every lane."""
+    response = yield Request(method="GET", path="/api/lanes")
+    return _decoded(response, dict[str, list[LaneState]])["lanes"]
+
+
+def hold(
+    type_name: str, priority: Priority | str | None, reason: str | None, *, paused: bool
+) -> Operation[list[LaneState]]:
+    """Ask for a lane, or all of a type, to be held or freed."""
+    lanes: list[LaneState] = []
+    for each in [priority] if priority is not None else list(Priority):
+        path = f"/api/lanes/{quote(type_name, safe='')}/{quote(str(each), safe='')}/{'pause' if paused else 'resume'}"
+        response = yield Request(method="POST", path=path, content=msgspec.json.encode({"reason": reason}))
+        lanes.append(_decoded(response, LaneState))
+    return lanes
 
 
 def list_types() -> Operation[TypeDocuments]:

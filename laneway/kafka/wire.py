@@ -120,10 +120,10 @@ def encoded_record(
     return EncodedRecord(topic, partition, b"".join(body))
 
 
-def read_body(body: bytes) -> tuple[bytes, bytes, Headers]:
+def read_body(body: bytes) -> tuple[bytes | None, bytes | None, Headers]:
     """Key, value and headers of a record's body."""
-    key, position = _counted(body, 0)
-    value, position = _counted(body, position)
+    key, position = _counted_or_null(body, 0)
+    value, position = _counted_or_null(body, position)
     count, position = _read_varint(body, position)
     headers: Headers = []
     for _ in range(count):
@@ -250,6 +250,12 @@ def _string(frame: bytes, position: int) -> tuple[str | None, int]:
     if length < 0:
         return None, position
     return frame[position : position + length].decode(), position + length
+
+
+def _counted_or_null(body: bytes, position: int) -> tuple[bytes | None, int]:
+    if body[position : position + 1] == _NULL:
+        return None, position + 1
+    return _counted(body, position)
 
 
 def _counted(body: bytes, position: int) -> tuple[bytes, int]:

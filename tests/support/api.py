@@ -18,15 +18,18 @@ TYPES = ("chat", "data", "email", "file")
 
 
 class RunningApi:
-    """An API process with the built-in types."""
+    """An API process with the built-in types, and those of a module."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
-        apply_topics(settings, TYPES)
+    def __init__(self, settings: Settings, log: Path, types: tuple[str, ...], module: str | None) -> None:
+        apply_topics(settings, (*TYPES, *types))
         self.port = settings.api.port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "laneway.cli", "api", "--port", str(self.port)],
+                [
+                    *(sys.executable, "-m", "laneway.cli", "api", "--port", str(self.port)),
+                    *(() if module is None else ("--import", module)),
+                ],
                 cwd=ROOT,
                 env={**environment_for(settings), "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
@@ -59,9 +62,9 @@ class RunningApi:
 
 
 @contextmanager
-def running_api(settings: Settings, log: Path) -> Iterator[RunningApi]:
-    """An API for as long as the block runs."""
-    api = RunningApi(settings, log)
+def running_api(settings: Settings, log: Path, *types: str, module: str | None = None) -> Iterator[RunningApi]:
+    """An API for as long as the block runs, with ``types`` of ``module`` besides the built-in ones."""
+    api = RunningApi(settings, log, types, module)
     try:
         yield api
     finally:

@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 class RunningWorker:
     """A worker process."""
 
-    def __init__(self, settings: Settings, log: Path, types: tuple[str, ...]) -> None:
+    def __init__(self, settings: Settings, log: Path, types: tuple[str, ...], module: str) -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -37,7 +37,7 @@ class RunningWorker:
                     "--types",
                     ",".join(types),
                     "--import",
-                    "tests.support.handlers",
+                    module,
                 ],
                 cwd=ROOT,
                 env={**environment_for(settings), "PYTHONPATH": str(ROOT)},
@@ -63,10 +63,12 @@ class RunningWorker:
 
 
 @contextmanager
-def running_worker(settings: Settings, log: Path, *types: str) -> Iterator[RunningWorker]:
-    """A worker of ``types`` for as long as the block runs; their topics are made first."""
+def running_worker(
+    settings: Settings, log: Path, *types: str, module: str = "tests.support.handlers"
+) -> Iterator[RunningWorker]:
+    """A worker of ``types``, from ``module``, for as long as the block runs; their topics are made first."""
     apply_topics(settings, types)
-    worker = RunningWorker(settings, log, types)
+    worker = RunningWorker(settings, log, types, module)
     try:
         yield worker
     finally:

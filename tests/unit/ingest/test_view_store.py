@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.view import schema
@@ -82,6 +82,7 @@ def test_a_step_is_greater_exactly_when_the_status_is_ahead(new: Status, old: St
     assert (_step(new) > _step(old)) == supersedes(new, old)
 
 
+@settings(deadline=None)  # it writes files
 @given(statuses=st.lists(STATUSES, min_size=1, max_size=6), together=st.booleans())
 def test_what_is_furthest_ahead_stays(
     statuses: list[Status], together: bool, tmp_path_factory: pytest.TempPathFactory

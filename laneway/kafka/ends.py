@@ -9,20 +9,18 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from laneway.kafka.clients import client_config
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
-from schemas.topics import Topics
 
 REQUEST_TIMEOUT: Final = 3.0
 
 
 class LogEnds:
-    """End offsets of the ``status`` topic.
+    """End offsets of one topic.
 
     Ordering: an answer is never older than the question: who asks while a request is under way gets the next one,
         shared with all who asked meanwhile. A thousand questions at once are two requests.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        topic = Topics(settings.kafka.topic_prefix).status
+    def __init__(self, settings: Settings, topic: str) -> None:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         self._question = {TopicPartition(topic, each): latest for each in range(settings.kafka.partitions)}
         self._config = client_config(settings, "laneway-ends")

@@ -1,0 +1,223 @@
+"""What operators ask for: tasks that are called off, lanes that are held."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from ingest.admission import SOURCE
+from ingest.lookup import Lookup
+from ingest.view.reader import ViewReader
+from laneway.kafka.lags import LaneLags
+from laneway.kafka.log import Log
+from laneway.kafka.table import TableFollower, TableRecord
+from laneway.kafka.wire import EncodedRecord, encoded_record
+from schemas import codec
+from schemas.control import Cancellation, Cancelled, LaneControl
+from schemas.errors import BrokerUnavailableError, TaskNotFoundError, UnavailableError, UndecodableRecordError
+from schemas.headers import cloud_event, timestamp
+from schemas.outcome import Event, Outcome
+from schemas.settings import Settings
+from schemas.status import State, Status
+from schemas.task import Lane
+from schemas.topics import Topics, partition_of
+
+log = structlog.get_logger(__name__)
+
+_ANSWERED_WITHIN: Final = 5.0
+"""Seconds that a worker has to answer a cancellation; one that has not stays asked."""
+_TOLD_WITHIN: Final = timedelta(seconds=5)
+
+
+class Answer(NamedTuple):
+    """What a cancellation is answered with."""
+
+    outcome: Cancelled
+    state: State
+
+
+class LaneState(NamedTuple):
+    """A lane as the API tells it."""
+
+    lane: Lane
+    lag: int | None
+    """Records that are not committed yet; ``None`` when the broker does not tell."""
+    control: LaneControl | None
+    """What was asked of it last."""
+
+
+class ControlDesk:
+    """Takes down what operators ask for, in the log, where every worker reads it.
+
+    Raises:
+        AdmissionError: (every method) it cannot be, or the log cannot take it.
+    """
+
+    def __init__(self, settings: Settings, log_: Log, view: ViewReader, lookup: Lookup) -> None:
+        self._topics = Topics(settings.kafka.topic_prefix)
+        self._partitions = settings.kafka.partitions
+        self._log = log_
+        self._view = view
+        self._lookup = lookup
+        self._lags = LaneLags(settings)
+        self._lanes: dict[Lane, LaneControl] = {}
+        self._waiting: dict[str, list[asyncio.Future[Cancellation]]] = {}
+        self._follower = TableFollower(
+            settings, [self._topics.control, self._topics.cancellations], self._take, "laneway-api-control"
+        )
+
+    def start(self) -> None:
+        """Begin to follow the log."""
+        self._follower.start()
+
+    async def close(self) -> None:
+        """Stop following it."""
+        await self._follower.close()
+
+    async def cancel(self, task_id: str) -> Answer:
+        """Call a task off.
+
+        Delivery: with ``before_start`` its handler does not start any more, whatever happens; with ``requested`` once
+            any worker has its partition.
+        """
+        status = codec.decode(await self._lookup.find(task_id), Status)
+        if status.state.final:
+            return Answer(_what_it_was(status), status.state)
+        asked = Cancellation(
+            id=task_id, type=status.type, priority=status.priority, generation=status.generation, at=datetime.now(UTC)
+        )
+        number = partition_of(status.ordering_key or task_id, self._partitions)
+        with self._answer_for(task_id) as answer:
+            await self._log.send([self._cancellation(number, task_id, codec.encode(asked))], urgent=True)
+            try:
+                answered = await asyncio.wait_for(answer, _ANSWERED_WITHIN)
+            except TimeoutError:
+                log.warning("cancellation not answered yet", task_id=task_id, type=status.type)
+                return Answer(Cancelled.REQUESTED, status.state)
+        if answered.outcome is Cancelled.WHILE_RUNNING:
+            return Answer(Cancelled.WHILE_RUNNING, State.RUNNING)
+        status = await self._strongly(task_id)
+        if status.state.final:
+            if answered.outcome is None:
+                await self._log.send([self._cancellation(number, task_id, None)])
+            return Answer(_what_it_was(status), status.state)
+        if status.state is State.RUNNING:
+            # On a worker that is not the partition's any more, or that died: it is not started anew.
+            return Answer(Cancelled.WHILE_RUNNING, status.state)
+        await self._end(status, number)
+        return Answer(Cancelled.BEFORE_START, State.CANCELLED)
+
+    async def hold(self, lane: Lane, *, paused: bool, reason: str | None) -> LaneControl:
+        """Hold a lane on every worker, or let it flow again; answers once the log has it and this API knows it."""
+        asked = LaneControl(
+            type=lane.type, priority=lane.priority, paused=paused, at=datetime.now(UTC), by="api", reason=reason
+        )
+        number = partition_of(asked.key, self._partitions)
+        record = self._record("control", self._topics.control, number, asked.key, codec.encode(asked))
+        appended = await self._log.send([record], urgent=True)
+        await self._follower.reach(
+            self._topics.control, number, appended.last[self._topics.control, number], _TOLD_WITHIN
+        )
+        return asked
+
+    async def lanes(self, lanes: list[Lane]) -> list[LaneState]:
+        """How lanes stand."""
+        lags: dict[Lane, int] = {}
+        try:
+            lags = await asyncio.to_thread(self._lags.ask, lanes)
+            await self._follower.current(_TOLD_WITHIN)
+        except BrokerUnavailableError as error:
+            raise UnavailableError(str(error)) from error
+        return [LaneState(lane, lags.get(lane), self._lanes.get(lane)) for lane in lanes]
+
+    async def _strongly(self, task_id: str) -> Status:
+        """The status as the log has it now."""
+        await self._view.reach(await self._view.ends())
+        found = self._view.find(task_id)
+        if found is None:
+            raise TaskNotFoundError("the task left the status view meanwhile", id=task_id)
+        return codec.decode(found, Status)
+
+    async def _end(self, status: Status, number: int) -> None:
+        """Publish that a task is cancelled which no worker can start any more."""
+        now = datetime.now(UTC)
+        ended = msgspec.structs.replace(
+            status,
+            state=State.CANCELLED,
+            updated_at=now,
+            finished_at=now,
+            started_at=None,
+            not_before=None,
+            worker=None,
+        )
+        event = Event(
+            id=ended.id,
+            type=ended.type,
+            priority=ended.priority,
+            state=ended.state,
+            at=now,
+            attempt=ended.attempt,
+            deferrals=ended.deferrals,
+            generation=ended.generation,
+        )
+        step = f"{ended.id}.{ended.generation}.{ended.attempt}.{ended.deferrals}.cancelled"
+        records = [
+            self._record("status", self._topics.status, number, ended.id, codec.encode(ended), step),
+            self._record("event", self._topics.events, number, ended.id, codec.encode(event), step),
+        ]
+        appended = await self._log.send(records, urgent=True)
+        outcome = codec.encode(Outcome.of(ended))
+        await self._log.send(
+            [self._record("outcome", self._topics.results(ended.type), number, ended.id, outcome, step)]
+        )
+        with contextlib.suppress(UnavailableError):  # it is in the log; the view will have it
+            await self._view.reach({number: appended.last[self._topics.status, number] + 1})
+
+    @contextlib.contextmanager
+    def _answer_for(self, task_id: str) -> "Iterator[asyncio.Future[Cancellation]]":
+        answer: asyncio.Future[Cancellation] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(task_id, []).append(answer)
+        try:
+            yield answer
+        finally:
+            waiting = self._waiting[task_id]
+            waiting.remove(answer)
+            if not waiting:
+                del self._waiting[task_id]
+
+    def _take(self, record: TableRecord) -> None:
+        if record.value is None:
+            return
+        try:
+            if record.topic == self._topics.control:
+                asked = codec.decode(record.value, LaneControl)
+                self._lanes[asked.lane] = asked
+            elif waiting := self._waiting.get(record.key):
+                cancellation = codec.decode(record.value, Cancellation)
+                for answer in waiting:
+                    if cancellation.answered and not answer.done():
+                        answer.set_result(cancellation)
+        except UndecodableRecordError as error:
+            log.warning("unreadable request of an operator skipped", topic=record.topic, said=str(error))
+
+    def _cancellation(self, number: int, task_id: str, value: bytes | None) -> EncodedRecord:
+        return self._record("cancellation", self._topics.cancellations, number, task_id, value)
+
+    @staticmethod
+    def _record(
+        kind: str, topic: str, number: int, key: str, value: bytes | None, step: str | None = None
+    ) -> EncodedRecord:
+        now = datetime.now(UTC)
+        headers = cloud_event(kind, step or f"{key}.{now.timestamp()}", SOURCE, timestamp(now))
+        return encoded_record(topic, number, key.encode(), value, headers)
+
+
+def _what_it_was(status: Status) -> Cancelled:
+    """What a cancellation of a task that has ended is answered with; the same as before when it ended by one."""
+    if status.state is not State.CANCELLED:
+        return Cancelled.TOO_LATE
+    return Cancelled.BEFORE_START if status.started_at is None else Cancelled.WHILE_RUNNING

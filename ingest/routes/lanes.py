@@ -1,0 +1,92 @@
+"""Lanes: how they stand, holding and freeing them."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from ingest import openapi
+from ingest.body import read_body
+from ingest.control import LaneState
+from ingest.runtime import Runtime
+from schemas.errors import InvalidTaskError, MalformedRequestError
+from schemas.task import Lane, Priority
+
+_MAX_BODY = 10_000
+
+
+class _Hold(msgspec.Struct, forbid_unknown_fields=True):
+    reason: str | None = None
+
+
+def router(runtime: Runtime) -> APIRouter:
+    """The routes under ``/api/lanes``."""
+    routes = APIRouter(tags=["lanes"], default_response_class=Response)
+
+    @routes.get("/api/lanes", **openapi.LANES)
+    async def get_lanes(_request: Request) -> Response:
+        """Every lane: how much waits in it, and whether it is held."""
+        lanes = [Lane(name, priority) for name in runtime.registry.names for priority in Priority]
+        found = await runtime.control.lanes(lanes)
+        return _json({"lanes": [describe(each) for each in found]})
+
+    @routes.post("/api/lanes/{type}/{priority}/pause", **openapi.PAUSE)
+    async def pause(request: Request) -> Response:
+        """Hold a lane on every worker; what runs goes on."""
+        return await _hold(request, paused=True)
+
+    @routes.post("/api/lanes/{type}/{priority}/resume", **openapi.RESUME)
+    async def resume(request: Request) -> Response:
+        """Let a lane flow again."""
+        return await _hold(request, paused=False)
+
+    async def _hold(request: Request, *, paused: bool) -> Response:
+        lane = _lane(request)
+        body = await read_body(request.receive, _length(request), _MAX_BODY)
+        control = await runtime.control.hold(lane, paused=paused, reason=_reason(body))
+        return _json(describe(LaneState(lane, None, control)))
+
+    def _lane(request: Request) -> Lane:
+        task_type = runtime.admission.type_of(request.path_params["type"])
+        try:
+            return Lane(task_type.name, Priority(request.path_params["priority"]))
+        except ValueError:
+            raise MalformedRequestError(
+                f"no priority {request.path_params['priority']!r}; there are {', '.join(Priority)}"
+            ) from None
+
+    return routes
+
+
+def describe(state: LaneState) -> dict[str, Any]:
+    """A lane as the API tells it."""
+    control = state.control
+    told: dict[str, Any] = {
+        "type": state.lane.type,
+        "priority": state.lane.priority,
+        "lag": state.lag,
+        "paused": control is not None and control.paused,
+    }
+    if control is not None:
+        told |= {"since": control.at, "by": control.by, "reason": control.reason}
+    return told
+
+
+def _reason(body: bytes) -> str | None:
+    if not body.strip():
+        return None
+    try:
+        return msgspec.json.decode(body, type=_Hold).reason
+    except msgspec.ValidationError as error:
+        raise InvalidTaskError(f"the body: {error}", violations=[{"at": "", "why": str(error)}]) from error
+    except msgspec.DecodeError as error:
+        raise MalformedRequestError(f"the body is not JSON: {error}") from error
+
+
+def _length(request: Request) -> bytes | None:
+    value = request.headers.get("content-length")
+    return None if value is None else value.encode()
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

@@ -1,0 +1,71 @@
+"""How much of each lane its workers have not committed yet, asked of the broker."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from laneway.kafka.clients import client_config
+from schemas.errors import BrokerUnavailableError
+from schemas.settings import Settings
+from schemas.task import Lane
+from schemas.topics import Topics
+
+_TIMEOUT: Final = 5.0
+
+
+class LaneLags:
+    """Asks the broker.
+
+    Blocking: ``ask`` does, some milliseconds, at most some seconds.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._topics = Topics(settings.kafka.topic_prefix)
+        self._partitions = settings.kafka.partitions
+        self._config = client_config(settings, "laneway-lags")
+        self._admin: AdminClient | None = None
+
+    def ask(self, lanes: Sequence[Lane]) -> dict[Lane, int]:
+        """Records of each lane that are not committed.
+
+        Raises:
+            BrokerUnavailableError: the broker does not tell.
+        """
+        self._admin = self._admin or AdminClient(self._config)
+        try:
+            return self._ask(self._admin, lanes)
+        except (KafkaException, TimeoutError) as error:
+            self._admin = None  # it keeps the leaders that it once learned
+            raise BrokerUnavailableError(f"the broker does not tell how long the lanes are: {error}") from error
+
+    def _ask(self, admin: AdminClient, lanes: Sequence[Lane]) -> dict[Lane, int]:
+        groups = {
+            lane: admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(self._topics.group(lane))], request_timeout=_TIMEOUT
+            )
+            for lane in lanes
+        }
+        places = {
+            lane: [TopicPartition(self._topics.lane(lane), number) for number in range(self._partitions)]
+            for lane in lanes
+        }
+        every = [place for of_lane in places.values() for place in of_lane]
+        firsts = self._offsets(admin, every, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        ends = self._offsets(admin, every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        lags: dict[Lane, int] = {}
+        for lane, futures in groups.items():
+            (answer,) = futures.values()
+            committed = {each.partition: each.offset for each in answer.result(_TIMEOUT + 1).topic_partitions or ()}
+            lags[lane] = sum(
+                max(0, ends[place.topic, place.partition] - max(done, firsts[place.topic, place.partition]))
+                for place in places[lane]
+                for done in (committed.get(place.partition, -1),)
+            )
+        return lags
+
+    @staticmethod
+    def _offsets(admin: AdminClient, places: list[TopicPartition], which: Any) -> dict[tuple[str, int], int]:
+        asked = admin.list_offsets(dict.fromkeys(places, which), request_timeout=_TIMEOUT)
+        return {(place.topic, place.partition): each.result(_TIMEOUT + 1).offset for place, each in asked.items()}

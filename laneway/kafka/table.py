@@ -1,0 +1,170 @@
+"""Compacted topics that a process knows by heart: read from their beginning, and followed."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from laneway.kafka.clients import client_config
+from laneway.kafka.ends import LogEnds
+from schemas.errors import BrokerUnavailableError
+from schemas.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_BATCH: Final = 1_000
+_POLL: Final = 0.2
+_TRY_AGAIN_AFTER: Final = 1.0
+_PASSING: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT})
+"""What the client gets over by itself."""
+
+Place = tuple[str, int]
+
+
+class TableRecord(NamedTuple):
+    """One record of a table; without a value the key is gone from it."""
+
+    topic: str
+    partition: int
+    key: str
+    value: bytes | None
+
+
+class TableFollower:
+    """Follows topics in a thread of its own and hands their records to ``take`` on the loop that made it.
+
+    Ordering: as in each partition. Delivery: every record at least once; after trouble with the broker some again.
+
+    Args:
+        settings: of the process.
+        topics: names, each with as many partitions as the settings say.
+        take: called on the loop with each record.
+        client_id: of the consumer.
+    """
+
+    def __init__(
+        self, settings: Settings, topics: Sequence[str], take: Callable[[TableRecord], None], client_id: str
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._take = take
+        self._places = [(topic, number) for topic in topics for number in range(settings.kafka.partitions)]
+        self._ends = {topic: LogEnds(settings, topic) for topic in topics}
+        self._config = {
+            **client_config(settings, client_id),
+            "group.id": f"{settings.kafka.topic_prefix}table",  # demanded by the client; never joined
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "queued.max.messages.kbytes": 8_192,
+        }
+        self._positions: dict[Place, int] = {}
+        self._moved = asyncio.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=client_id, daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Stop reading."""
+        self._stopping.set()
+        for ends in self._ends.values():
+            await ends.close()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    async def current(self, within: timedelta, numbers: Collection[int] | None = None) -> None:
+        """Wait until every record that was there at the call has been taken.
+
+        Args:
+            within: how long at most.
+            numbers: only these partitions; all by default.
+
+        Raises:
+            BrokerUnavailableError: not in time, or the broker does not answer.
+        """
+        deadline = time.monotonic() + within.total_seconds()
+        ends: dict[Place, int] = {}
+        for topic, asked in self._ends.items():
+            found = await asked.ask()
+            ends |= {(topic, number): end for number, end in found.items() if numbers is None or number in numbers}
+        await self._reach(ends, deadline)
+
+    async def reach(self, topic: str, number: int, offset: int, within: timedelta) -> None:
+        """Wait until the record at ``offset`` has been taken.
+
+        Raises:
+            BrokerUnavailableError: not in time.
+        """
+        await self._reach({(topic, number): offset + 1}, time.monotonic() + within.total_seconds())
+
+    async def _reach(self, ends: Mapping[Place, int], deadline: float) -> None:
+        while any(self._positions.get(place, 0) < end for place, end in ends.items()):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                behind = ", ".join(sorted({topic for topic, _ in ends}))
+                raise BrokerUnavailableError(f"{behind}: not read to the end in time")
+            moved = self._moved
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(moved.wait(), left)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            consumer = Consumer(self._config)
+            try:
+                self._follow(consumer)
+            except KafkaException as error:
+                log.warning("table read again soon", topics=sorted(self._ends), said=error.args[0].str())
+                self._stopping.wait(_TRY_AGAIN_AFTER)
+            except RuntimeError:  # the loop is closed: nobody listens any more
+                return
+            finally:
+                consumer.close()
+
+    def _follow(self, consumer: Consumer) -> None:
+        consumer.assign(
+            [TopicPartition(*place, self._positions.get(place, OFFSET_BEGINNING)) for place in self._places]
+        )
+        while not self._stopping.is_set():
+            first = consumer.poll(_POLL)
+            if first is not None:
+                taken = threading.Event()
+                self._loop.call_soon_threadsafe(self._deliver, _read([first, *consumer.consume(_BATCH, 0)]), taken)
+                taken.wait(_POLL)  # what the loop has not taken yet should not pile up
+
+    def _deliver(self, read: list[tuple[TableRecord | None, Place, int]], taken: threading.Event) -> None:
+        for record, place, position in read:
+            if record is not None:
+                self._take(record)
+            self._positions[place] = position
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+        taken.set()
+
+
+def _read(messages: list[Message]) -> list[tuple[TableRecord | None, Place, int]]:
+    """Records, or none for the end of a partition, each with where it leaves the reader.
+
+    Raises:
+        KafkaException: the client reports what it does not get over.
+    """
+    read: list[tuple[TableRecord | None, Place, int]] = []
+    for message in messages:
+        topic, number, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+        error = message.error()
+        if error is None:
+            key = (message.key() or b"").decode(errors="replace")
+            read.append((TableRecord(topic, number, key, message.value()), (topic, number), offset + 1))
+        elif error.code() == KafkaError._PARTITION_EOF:
+            # Where the log ends, which may be beyond the last record: compaction leaves gaps.
+            read.append((None, (topic, number), offset))
+        elif error.code() not in _PASSING:
+            raise KafkaException(error)
+    return read
