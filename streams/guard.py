@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from msgspec import Raw
 
@@ -37,6 +37,7 @@ class CrashGuard:
         self._suspects = Suspects(settings.worker.max_crashes)
         self._log = SuspectLog(settings, producer, worker)
         self._isolation = Isolation(settings, imports, self._suspects, self._log.tell)
+        self._worker = worker
         self._untold: set[asyncio.Task[None]] = set()
 
     async def take_over(self) -> None:
@@ -75,6 +76,22 @@ class CrashGuard:
         """The suspect that this task is, if its next run has to be alone: then ``run_alone`` takes it."""
         found = self._suspects.find(task_id, generation)
         return found if found is not None and self._suspects.must_run_alone(found) else None
+
+    def doubt(self, work: Work, how: str) -> None:
+        """Its run came to grief in a process that it shared, maybe by another's doing: the next one is alone."""
+        task = work.task
+        known = self._suspects.find(task.id, task.generation)
+        suspect = Suspect(
+            id=task.id,
+            generation=task.generation,
+            type=task.type,
+            partition=work.source.record.partition,
+            crashes=1 if known is None else known.crashes + 1,
+            how=how,
+            at=datetime.now(UTC),
+            worker=self._worker,
+        )
+        self._suspects.add([suspect])
 
     async def run_alone(
         self, suspect: Suspect, task_type: TaskType, payload: bytes, context: Context, timeout: timedelta | None

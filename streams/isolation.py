@@ -67,15 +67,17 @@ class Isolation:
                     raise TaskTimeoutError(f"the attempt ran longer than its time-out of {seconds:g} s") from error
                 except HandlerProcessError as error:
                     if error.begun:
-                        suspect = await self._crashed(suspect, error)
+                        suspect = await self._crashed(suspect, error, error.how)
+                except MemoryError as error:
+                    suspect = await self._crashed(suspect, error, "MemoryError")
                 await asyncio.sleep(AGAIN_AFTER)
         finally:
             self._runs -= 1
             if not self._runs:  # the next crash, if there ever is one, starts processes of its own
                 await self._pool.close()
 
-    async def _crashed(self, suspect: Suspect, error: HandlerProcessError) -> Suspect:
-        suspect = self._suspects.crashed(suspect, error.how)
+    async def _crashed(self, suspect: Suspect, error: Exception, how: str) -> Suspect:
+        suspect = self._suspects.crashed(suspect, how)
         log.warning(
             "a suspect crashed its process, alone in it",
             task_id=suspect.id,

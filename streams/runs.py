@@ -236,17 +236,24 @@ class Runs:
         """A handler has returned or raised, or was given up."""
         lane = work.source.partition.lane
         begun = work.attempt is None or work.attempt.begun
+        in_company = work.flight is not None and work.task_type.executor != "process"
         work.attempt = None  # they know each other: without this only the garbage collector would part them
         self.running.discard(work)
         self._slots[lane.type].release(lane.priority)
         if work.flight is not None:
             self._guard.end(work.flight)
+            work.flight = None
         if isinstance(result, Raw):
             work.ended = True
             self._spend(lane, dead=False)
             self._outcomes.finished(work, State.SUCCEEDED, result=result)
         elif isinstance(result, asyncio.CancelledError | TaskCancelledError) and self._closing and not work.called_off:
             self.handed_back(work)  # no acknowledgement: another worker takes it
+        elif isinstance(result, MemoryError) and in_company and not work.called_off:
+            # Whoever asked for the last bit of memory need not be the one who took it all: no attempt is spent.
+            log.warning("out of memory, runs again alone", **fields_of(work))
+            self._guard.doubt(work, "MemoryError")
+            self.add(work)
         else:
             self._failed(work, result, begun=begun)
         self.fill(lane.type)

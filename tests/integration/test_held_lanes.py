@@ -34,7 +34,7 @@ async def test_held_on_every_worker_and_after_a_restart(settings: Settings, tmp_
                 await first.ready()
                 await second.ready()
                 runs = await client.submit("ctl.async", {**payload, "do": "finish"}, priority="low")
-                await eventually(lambda: (tmp_path / "ledger").exists(), within=20, what="the start of a task")
+                await eventually((tmp_path / "ledger").exists, within=20, what="the start of a task")
                 (lane,) = await client.pause("ctl.async", "low", reason="the other side is down")
                 assert (lane.paused, lane.reason, lane.by) == (True, "the other side is down", "api")
                 await asyncio.sleep(1)  # within which every worker knows

@@ -43,3 +43,25 @@ async def test_only_the_guilty_one(settings: Settings, tmp_path: Path, do: str, 
     # It began three times, and every one of them was a crash; the worker died only while it was not known whose doing.
     assert ledger.read_text().count(f"start {poison}") == 3
     assert sum("worker died" in line for line in log) == deaths
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("do", "deaths"), [("exit", 1), ("memory", 0)])
+async def test_a_thousand_good_ones_beside_it(settings: Settings, tmp_path: Path, do: str, deaths: int) -> None:
+    ledger = tmp_path / "ledger"
+    good = {"path": str(ledger), "seconds": 0.01, "do": "nothing"}
+    with running_worker(settings, tmp_path / "worker.log", "test.poison", address_space=6 << 30) as worker:
+        await worker.ready()
+        ids = submit(settings, "test.poison", [good] * 500)
+        (bad,) = submit(settings, "test.poison", [{**good, "do": do}])
+        ids += submit(settings, "test.poison", [good] * 500)
+        found = await outcomes(settings, "test.poison", 1001, within=200)
+        log = lines_of(worker.log)
+    assert {found[task_id].state for task_id in ids} == {State.SUCCEEDED}
+    assert {found[task_id].attempt for task_id in ids} == {1}
+    assert (found[bad].state, found[bad].attempt) == (State.DEAD_LETTERED, 1)
+    assert [error.type for error in (found[bad].error,) if error] == ["PoisonError"]
+    # Once in company, twice alone.
+    assert ledger.read_text().count(f"start {bad}") == 3
+    assert sum("worker died" in line for line in log) == deaths

@@ -86,7 +86,9 @@ def deaf(payload: dict[str, Any], ctx: Context) -> None:
 
 @task("test.process", retry=RetryPolicy(max_attempts=1), executor="process")
 def process(payload: dict[str, Any], ctx: Context) -> int:
-    """``sleep`` for very long, ``exit`` at once, or say which process this is."""
+    """``sleep`` for very long, be ``stuck`` in C code, ``exit`` at once, or say which process this is."""
+    if payload["do"] == "stuck":
+        _hold_the_interpreter()
     if payload["do"] == "sleep":
         time.sleep(3600)
     if payload["do"] == "exit":
@@ -112,6 +114,11 @@ async def poison(payload: dict[str, Any], ctx: Context) -> int:
         os.abort()
     if payload["do"] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if payload["do"] == "exit":
+        os._exit(1)
+    taken = []
+    while payload["do"] == "memory":
+        taken.append(bytearray(64 << 20))
     _note(payload["path"], f"end {ctx.task_id} {os.getpid()}")
     return os.getpid()
 

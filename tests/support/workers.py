@@ -25,11 +25,15 @@ from tests.support.waiting import eventually
 class RunningWorker:
     """A worker process."""
 
-    def __init__(self, settings: Settings, log: Path, types: tuple[str, ...], module: str) -> None:
+    def __init__(
+        self, settings: Settings, log: Path, types: tuple[str, ...], module: str, address_space: int | None
+    ) -> None:
+        bound = () if address_space is None else ("sh", "-c", f'ulimit -v {address_space // 1024}; exec "$0" "$@"')
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [
+                    *bound,
                     sys.executable,
                     "-m",
                     "laneway.cli",
@@ -64,11 +68,23 @@ class RunningWorker:
 
 @contextmanager
 def running_worker(
-    settings: Settings, log: Path, *types: str, module: str = "tests.support.handlers"
+    settings: Settings,
+    log: Path,
+    *types: str,
+    module: str = "tests.support.handlers",
+    address_space: int | None = None,
 ) -> Iterator[RunningWorker]:
-    """A worker of ``types``, from ``module``, for as long as the block runs; their topics are made first."""
+    """A worker of ``types``, from ``module``, for as long as the block runs; their topics are made first.
+
+    Args:
+        settings: of the worker.
+        log: where it writes.
+        types: it works on.
+        module: that has them.
+        address_space: bytes that each of its processes may have.
+    """
     apply_topics(settings, types)
-    worker = RunningWorker(settings, log, types, module)
+    worker = RunningWorker(settings, log, types, module, address_space)
     try:
         yield worker
     finally:
