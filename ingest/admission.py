@@ -14,7 +14,7 @@ from ingest.violations import violation
 from laneway.ids import id_for_key, random_hex
 from laneway.kafka.wire import EncodedRecord, encoded_record
 from laneway.registry import Registry, TaskType
-from schemas.codec import encode
+from schemas.codec import decode, encode
 from schemas.errors import (
     AdmissionError,
     BodyTooLargeError,
@@ -23,7 +23,7 @@ from schemas.errors import (
     PayloadError,
     TypeNotFoundError,
 )
-from schemas.headers import MAY_REPEAT, Delivery, Headers, cloud_event, delivery_headers, timestamp
+from schemas.headers import Delivery, Headers, cloud_event, delivery_headers, timestamp
 from schemas.outcome import Event
 from schemas.settings import Settings
 from schemas.status import State, Status
@@ -51,6 +51,14 @@ class Acceptance(NamedTuple):
     task: EncodedRecord
     status: EncodedRecord
     event: EncodedRecord
+
+
+class Claim(NamedTuple):
+    """A request's claim on the id that its idempotency key decides."""
+
+    document: bytes
+    """The status document to be, with the claim's name."""
+    record: EncodedRecord
 
 
 class Moment(NamedTuple):
@@ -194,7 +202,8 @@ class Admission:
         task_id: str,
         fingerprint: str | None = None,
         *,
-        repeated: bool = False,
+        created_at: datetime | None = None,
+        since: datetime | None = None,
     ) -> Acceptance:
         """Check a submission and make its records.
 
@@ -203,7 +212,9 @@ class Admission:
             moment: of the request.
             task_id: of the task.
             fingerprint: of its request, where that has a key.
-            repeated: whether there may be a record of this task in the log already.
+            created_at: when it was asked for, if that is not the moment; a delay counts from then.
+            since: given where there may be a record of this task in the log already: nothing was told of its run before
+                this time.
 
         Raises:
             AdmissionError: it is refused, and why.
@@ -222,7 +233,8 @@ class Admission:
             raise InvalidTaskError(str(error), violations=error.violations) from error
         if fingerprint is None and _is_plain(submission):
             return self._accept_plain(submission, payload, moment, task_id, task_type)
-        due = self._due(submission, moment.now)
+        created_at = created_at or moment.now
+        due = self._due(submission, created_at)
         state = State.QUEUED if due is None else State.SCHEDULED
         labels = submission.labels
         task = Task(
@@ -230,7 +242,7 @@ class Admission:
             type=submission.type,
             payload=submission.payload,
             priority=submission.priority,
-            created_at=moment.now,
+            created_at=created_at,
             max_attempts=submission.max_attempts,
             timeout=submission.timeout,
             run_at=due,
@@ -247,15 +259,15 @@ class Admission:
                 priority=submission.priority,
                 state=state,
                 max_attempts=submission.max_attempts or task_type.retry.max_attempts,
-                created_at=moment.now,
-                updated_at=moment.now,
+                created_at=created_at,
+                updated_at=created_at,
                 not_before=due,
                 labels=labels,
                 ordering_key=submission.ordering_key,
                 fingerprint=fingerprint,
             )
         )
-        return self._records(task, state, document, moment, repeated=repeated)
+        return self._records(task, state, document, moment, since)
 
     def _accept_plain(
         self, submission: TaskSubmission, payload: bytes, moment: Moment, task_id: str, task_type: TaskType
@@ -266,7 +278,19 @@ class Admission:
         partition = crc32(key) % self._partitions
         return Acceptance(task_id, State.QUEUED, *plain.records(key, payload, partition, moment.stamp, moment.headers))
 
-    def _records(self, task: Task, state: State, document: bytes, moment: Moment, *, repeated: bool) -> Acceptance:
+    def claim(self, accepted: Acceptance, moment: Moment) -> Claim:
+        """The record that claims a task's id for one request.
+
+        It lies where the id alone says, not the ordering key: requests that differ in that, too, meet in one partition.
+        """
+        name = random_hex(16)
+        document = encode(msgspec.structs.replace(decode(accepted.document, Status), claim=name))
+        key = accepted.id.encode()
+        headers = cloud_event("status", f"{accepted.id}.claim.{name}", SOURCE, moment.stamp, moment.traceparent)
+        partition = crc32(key) % self._partitions
+        return Claim(document, encoded_record(self._status_topic, partition, key, document, headers))
+
+    def _records(self, task: Task, state: State, document: bytes, moment: Moment, since: datetime | None) -> Acceptance:
         partition = partition_of(task.partition_key, self._partitions)
         key = task.id.encode()
         event = Event(
@@ -278,7 +302,7 @@ class Admission:
             state,
             document,
             partition,
-            self._task_record(task, key, partition, moment, repeated=repeated),
+            self._task_record(task, key, partition, moment, since),
             encoded_record(
                 self._status_topic,
                 partition,
@@ -295,16 +319,17 @@ class Admission:
             ),
         )
 
-    def _task_record(self, task: Task, key: bytes, partition: int, moment: Moment, *, repeated: bool) -> EncodedRecord:
+    def _task_record(
+        self, task: Task, key: bytes, partition: int, moment: Moment, since: datetime | None
+    ) -> EncodedRecord:
         headers: Headers = cloud_event("task", f"{task.id}.1", SOURCE, moment.stamp, moment.traceparent)
         value = encode(task)
+        if task.run_at is not None or since is not None:
+            headers += delivery_headers(Delivery(not_before=task.run_at, repeated=since is not None, since=since))
         if task.run_at is not None:
-            headers += delivery_headers(Delivery(not_before=task.run_at, repeated=repeated))
             rung = rung_for(task.run_at - moment.now)
             if rung is not None:
                 return encoded_record(self._topics.retry(rung), partition, key, value, headers)
-        elif repeated:
-            headers.append(MAY_REPEAT)
         lane = (task.type, task.priority.value)
         topic = self._lanes.get(lane)
         if topic is None:

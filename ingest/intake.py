@@ -18,6 +18,7 @@ from ingest.admission import (
     keyed_id,
     split_batch,
 )
+from ingest.claims import Claims, Won, check_body
 from ingest.recent import RecentTasks
 from ingest.view.reader import ViewReader
 from laneway import crashpoints
@@ -30,7 +31,6 @@ from schemas.errors import (
     AdmissionError,
     BodyTooLargeError,
     BrokerUnavailableError,
-    IdempotencyConflictError,
     RecordTooLargeError,
 )
 from schemas.status import State, Status
@@ -82,6 +82,7 @@ class Intake:
         self._log = log
         self._view = view
         self._recent = recent
+        self._claims = Claims(admission, log, view)
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def submit(self, body: bytes, moment: Moment) -> Answer:
@@ -104,32 +105,49 @@ class Intake:
         task_id = keyed_id(key)
         submission = decode_submission(body)
         digest = fingerprint(body)
+        urgent = submission.priority is Priority.HIGH
         async with self._only_one(task_id):
             present = self._view.find_quietly(task_id)
             recent = self._recent.find(task_id, self._view.applied) if present is None else None
             if present is None:
                 present = recent if recent is not None or tries == 1 else await self._view.find_strongly(task_id)
-            if present is not None:
-                status = decode(present, Status)
-                if status.fingerprint != digest:
-                    raise IdempotencyConflictError(
-                        "this Idempotency-Key was used with another body; use a new key for a new task", id=task_id
-                    )
-                # What was acknowledged here a moment ago is in its lane for certain.
-                if recent is None and tries is not None and status.state in _NOT_BEGUN:
-                    await self._append_again(submission, moment, status)
-                return Answer(task_id, present, created=False)
-            accepted = self._admission.accept(submission, moment, task_id, digest)
-            urgent = submission.priority is Priority.HIGH
-            if tries == 1:
-                return await self._append(accepted, accepted.task, accepted.status, accepted.event, urgent=urgent)
-            # The task before its status. A status alone, left by a failure between the two, would make the next
-            # request with this key believe in a task that is not there.
-            await self._log.send([accepted.task], urgent=urgent)
-            if crashpoints.armed:
-                crashpoints.reached("after_task")
-            # It has waited for one answer already, others that share its request included.
-            return await self._append(accepted, accepted.status, accepted.event, urgent=True)
+            if present is None:
+                accepted = self._admission.accept(submission, moment, task_id, digest)
+                if tries == 1:
+                    return await self._append(accepted, accepted.task, accepted.status, accepted.event, urgent=urgent)
+                won = await self._claims.decide(accepted, moment, digest, urgent=urgent)
+                if isinstance(won, Won):
+                    return await self._make(submission, accepted, moment, won, first=tries is None)
+                present = won
+            status = decode(present, Status)
+            check_body(status, digest)
+            # What was acknowledged here a moment ago is in its lane for certain.
+            if recent is None and tries is not None and status.state in _NOT_BEGUN:
+                await self._append_again(submission, moment, status)
+            return Answer(task_id, present, created=False)
+
+    async def _make(
+        self, submission: TaskSubmission, accepted: Acceptance, moment: Moment, won: Won, *, first: bool
+    ) -> Answer:
+        """Append the task of a key, and then its status: where there is a status, the task is in its lane.
+
+        Args:
+            submission: what is asked for.
+            accepted: the task as this request would make it.
+            moment: of the request.
+            won: the claim that counts.
+            first: whether no earlier try of this request can be under way.
+        """
+        created_at = won.claim.created_at
+        if not (won.alone and first):
+            accepted = self._admission.accept(
+                submission, moment, accepted.id, won.claim.fingerprint, created_at=created_at, since=created_at
+            )
+        await self._log.send([accepted.task], urgent=True)
+        if crashpoints.armed:
+            crashpoints.reached("after_task")
+        answer = await self._append(accepted, accepted.status, accepted.event, urgent=True)
+        return answer._replace(created=won.mine)
 
     async def _append(self, accepted: Acceptance, *records: EncodedRecord, urgent: bool) -> Answer:
         """Append what is left of a task's records, and answer."""
@@ -144,8 +162,9 @@ class Intake:
 
         Marked, so that the worker looks its status up: should the first record be there, this one starts nothing.
         """
-        same = msgspec.structs.replace(submission, delay=None, run_at=status.not_before)
-        accepted = self._admission.accept(same, moment, status.id, status.fingerprint, repeated=True)
+        accepted = self._admission.accept(
+            submission, moment, status.id, status.fingerprint, created_at=status.created_at, since=status.created_at
+        )
         await self._log.send([accepted.task])
 
     async def submit_many(self, body: bytes, moment: Moment, *, lines: bool) -> Batch:

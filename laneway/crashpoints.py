@@ -21,6 +21,7 @@ POINTS: Final = {
     "after_status": "the status of the step is durable; its outcome, next run or dead letter was not sent",
     "after_result": "every record of the step is durable; the offset is not marked as done",
     "before_commit": "offsets are done; their commit was not sent",
+    "after_claim": "a request has claimed the id of its idempotency key; its task is not in its lane",
     "after_task": "a task with an idempotency key is in its lane; its status is not",
     "after_accept": "every record of an accepted task is durable; the request was not answered",
 }

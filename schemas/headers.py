@@ -47,7 +47,8 @@ HEADERS: Final[dict[str, str]] = {
     ATTEMPT: "Number of the run that this record asks for, from 1; absent means 1.",
     DEFERRALS: "How often the handler asked for a later run; absent means 0.",
     NOT_BEFORE: "On a waiting record: when it is due, RFC 3339.",
-    REPEATED: "Present when the same run may have been asked for before: it is looked up in `status` before it starts.",
+    REPEATED: "Present when the same run may have been asked for before: it is looked up in `status` before it starts, "
+    "from its due time on; where that is not said, from the time that stands here (RFC 3339), else (`1`) its append.",
     ERRORS: "JSON array of the failures so far, oldest first.",
     DLQ_REASON: "Why the record is a dead letter, in a word: `rejected`, `exhausted`, `undecodable`, …",
     DLQ_ERROR: "JSON object of the last error: type, message, retriable.",
@@ -81,11 +82,13 @@ class Delivery(Struct, frozen=True):
     errors: tuple[ErrorInfo, ...] = ()
     repeated: bool = False
     """Another record may have asked for the same run before."""
+    since: datetime | None = None
+    """Of a repeated record: nothing was told of the run before this time; ``None`` where it says no such time."""
 
 
 FIRST_DELIVERY: Final = Delivery()
 MAY_REPEAT: Final = (REPEATED, b"1")
-"""The header of a record that may ask for a run once more."""
+"""The header of a record that may ask for a run once more, and does not say since when."""
 
 
 def timestamp(at: datetime) -> bytes:
@@ -135,7 +138,7 @@ def delivery_headers(delivery: Delivery) -> Headers:
     if delivery.errors:
         headers.append((ERRORS, msgspec.json.encode(delivery.errors)))
     if delivery.repeated:
-        headers.append(MAY_REPEAT)
+        headers.append(MAY_REPEAT if delivery.since is None else (REPEATED, timestamp(delivery.since)))
     return headers
 
 
@@ -155,6 +158,7 @@ def read_delivery(headers: Iterable[tuple[str, bytes | str | None]] | None) -> D
             not_before=_read_time(ours[NOT_BEFORE]) if NOT_BEFORE in ours else None,
             errors=_ERRORS_DECODER.decode(ours[ERRORS]) if ERRORS in ours else (),
             repeated=REPEATED in ours,
+            since=_read_time(ours[REPEATED]) if ours.get(REPEATED, b"1") not in (b"1", "1") else None,
         )
     except (ValueError, msgspec.DecodeError) as error:
         raise UndecodableRecordError(f"a laneway-… header of the record is not readable: {error}") from error

@@ -174,7 +174,7 @@ that fits, then the rest.
 
 
 _KEY_AND_VALUE: Final = {
-    "status": ("task id", "status"),
+    "status": ("task id", "status; with `claim` it is none yet, but a request's claim on the id of its key"),
     "events": ("task id", "event"),
     "control": ("`lane/<type>.<priority>`", "lane control: whether operators, or a budget, hold the lane"),
     "cancellations": ("task id", "cancellation; a tombstone once it is carried out"),

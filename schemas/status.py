@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from schemas.errors import IllegalTransitionError
 from schemas.task import AwareDatetime, Priority
@@ -120,13 +120,22 @@ class Status(Struct, frozen=True, kw_only=True):
     replay_id: str | None = None
     worker: str | None = None
     fingerprint: str | None = None
+    claim: str | UnsetType = UNSET
+    """Absent from a status. A record that has it is none yet: a request claims the id of its idempotency key with it,
+    before the task is in its lane. Names the claim."""
 
 
 Order = tuple[int, int, int, int]
+_CLAIMED: Final[Order] = (0, 0, 0, 0)
 
 
 def order(status: Status) -> Order:
-    """Position of a status in the life of its task: (generation, attempt, deferrals, rank of state)."""
+    """Position of a status in the life of its task: (generation, attempt, deferrals, rank of state).
+
+    A claim is behind every status, and no claim is ahead of another.
+    """
+    if status.claim:
+        return _CLAIMED
     return status.generation, status.attempt, status.deferrals, RANK[status.state]
 
 

@@ -122,7 +122,8 @@ def _by_lane(partitions: list[Partition]) -> dict[Lane, dict[int, Partition]]:
 
 def _question(partition: Partition, works: list[Work]) -> Question:
     """What decides about these works."""
-    doubtful = [work.due or work.source.appended_at for work in works if work.doubtful]
+    # No run begins before it is due; the first record of one that is due at once may be over before this one came.
+    doubtful = [work.due or work.delivery.since or work.source.appended_at for work in works if work.doubtful]
     elsewhere = any(not work.doubtful for work in works)
     return Question(
         position=partition.read_until if elsewhere else None,

@@ -111,6 +111,13 @@ class ViewReader:
         except UnavailableError:
             return None
 
+    def find_claim(self, task_id: str) -> bytes | None:
+        """The first claim on an id, which may have a status by now."""
+        row = self._read(
+            lambda connection: connection.execute("SELECT document FROM claims WHERE id = ?", (task_id,)).fetchone()
+        )
+        return row[0] if row else None
+
     async def page(self, listing: Listing) -> Page:
         """A page of tasks."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._page, listing)

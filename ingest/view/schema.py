@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Raised by any change of the tables: a file of another version is built anew from the log."""
 
 RETENTION_DAYS: Final = 7
@@ -41,6 +41,8 @@ CREATE TABLE labels (
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, ids TEXT);
 -- Tasks whose last record in the log is not their furthest; each with its partition of `status`.
 CREATE TABLE behind (id TEXT NOT NULL PRIMARY KEY, partition INTEGER NOT NULL) WITHOUT ROWID;
+-- The first claim in the log on each id that has no status yet.
+CREATE TABLE claims (id TEXT NOT NULL PRIMARY KEY, created_at INTEGER NOT NULL, document BLOB NOT NULL) WITHOUT ROWID;
 """
 
 

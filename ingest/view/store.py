@@ -135,6 +135,7 @@ class ViewStore:
         ]
         connection.execute("BEGIN IMMEDIATE")
         self._delete(found)
+        connection.execute("DELETE FROM claims WHERE created_at < ? OR id IN (SELECT id FROM tasks)", (cutoff,))
         connection.execute("COMMIT")
         return len(found)
 
@@ -156,6 +157,11 @@ class ViewStore:
         step = _step(status)
         pending = changes.rows.get(task_id)
         changes.last[task_id] = (record.partition, step)
+        if status.claim:
+            if status.created_at >= oldest:
+                claim = (task_id, schema.microseconds(status.created_at), record.value)
+                changes.claims.setdefault(task_id, claim)
+            return
         if pending is not None:
             if step <= pending[_STEP]:
                 return
@@ -201,6 +207,7 @@ class ViewStore:
             # In the table's order, which is nearly that of coming in: the tree grows at its end.
             sorted(changes.rows.values()),
         )
+        connection.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", changes.claims.values())
         self._compare(changes, none_refused=connection.total_changes - before == len(changes.rows))
         if changes.labels:
             connection.executemany(
@@ -219,7 +226,7 @@ class ViewStore:
         for task_id, (partition, step) in changes.last.items():
             row = changes.rows.get(task_id)
             behind = False
-            if not none_refused or (row is not None and row[_STEP] != step):
+            if not none_refused or row is None or row[_STEP] != step:
                 found = self._connection.execute("SELECT step FROM tasks WHERE id = ?", (task_id,)).fetchone()
                 behind = found is not None and found[0] > step
             if behind:
@@ -260,6 +267,8 @@ class _Changes:
         """Rows to go before others are written."""
         self.last: dict[str, tuple[int, bytes]] = {}
         """Partition and step of the last record of each task."""
+        self.claims: dict[str, tuple[str, int, bytes]] = {}
+        """Rows of the first claims."""
 
 
 def _step(status: Status) -> bytes:

@@ -12,7 +12,7 @@ from tests.support.chaos.processes import StruckApi, crash_mark, with_crash_poin
 from tests.support.chaos.trial import running_trial
 
 # Where it dies, and whether the client numbers its tries.
-DEATHS = (("after_task", False), ("after_accept", False), ("after_accept", True))
+DEATHS = (("after_claim", False), ("after_task", False), ("after_accept", False), ("after_accept", True))
 
 
 async def test_one_key_is_one_task(one_broker: StruckCluster, tmp_path: Path) -> None:

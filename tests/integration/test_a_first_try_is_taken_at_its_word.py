@@ -6,8 +6,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from schemas.headers import MAY_REPEAT
+from schemas.codec import decode
+from schemas.headers import REPEATED, timestamp
 from schemas.settings import Settings
+from schemas.status import Status
 from schemas.task import Lane, Priority
 from schemas.topics import Topics, partition_of
 from tests.support.api import RunningApi, running_api
@@ -61,7 +63,7 @@ async def test_a_status_without_its_task_gets_it_with_the_next_try(settings: Set
         assert not _records(settings, topics.lane(LANE), made["id"]), "a key of the caller's own is taken as it was"
         assert (await _ask(api, "k", 2)).status_code == httpx.codes.OK
         (task,) = _records(settings, topics.lane(LANE), made["id"])
-        assert MAY_REPEAT in task.headers
+        assert task.header(REPEATED) == timestamp(decode(status.value, Status).created_at)
         with running_worker(settings, tmp_path / "worker.log", "chat"):
             found = await outcomes(settings, "chat", 1)
         assert found[made["id"]].state == "succeeded"

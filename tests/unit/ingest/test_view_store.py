@@ -204,3 +204,41 @@ def test_a_file_that_a_reader_kept_from_the_disk_is_not_taken_for_closed_in_orde
         view.store.close()
     monkeypatch.setattr(schema, "boot_id", lambda: "the next start")
     assert ViewStore(view.path, "cluster/topic").positions() == {}
+
+
+def test_a_claim_is_no_task_and_the_first_one_counts(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    view.apply(status(claim="first"))
+    view.apply(status(claim="second", state=State.SCHEDULED), status(task_id="b", claim="third"))
+    assert view.find() is None
+    assert _claims(view) == {"a": "first", "b": "third"}
+    view.apply(status(state=State.SCHEDULED))
+    found = view.find()
+    assert found is not None
+    assert found.state is State.SCHEDULED
+
+
+def test_a_claim_behind_a_status_is_mended(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    view.apply(status(claim="first"), status())
+    assert not view.store.behind
+    view.apply(status(claim="late"))
+    assert view.store.behind == {"a": 0}
+    view.apply(status())
+    assert not view.store.behind
+
+
+def test_claims_are_forgotten_with_their_statuses_or_when_they_are_old(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    long_ago = NOW - timedelta(days=RETENTION_DAYS + 1)
+    view.apply(status(claim="has a status"), status(), status(task_id="b", claim="open"))
+    view.apply(status(task_id="c", claim="old", created_at=long_ago))
+    assert set(_claims(view)) == {"a", "b"}
+    view.store.prune(NOW)
+    assert set(_claims(view)) == {"b"}
+    view.store.prune(NOW + timedelta(days=RETENTION_DAYS + 1))
+    assert not _claims(view)
+
+
+def _claims(view: View) -> dict[object, object]:
+    return {task_id: decode(found, Status).claim for task_id, found in view.ask("SELECT id, document FROM claims")}  # type: ignore[arg-type]
