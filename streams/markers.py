@@ -97,7 +97,7 @@ class MarkerReader:
             "group.id": f"{settings.kafka.topic_prefix}markers",  # required by the client; never joined
             "enable.auto.commit": False,
             "enable.partition.eof": False,
-            "fetch.wait.max.ms": 20,
+            "fetch.wait.max.ms": 2,
         }
         self._admin = AdminClient(self._admin_config)
         self._consumer = Consumer(self._consumer_config)

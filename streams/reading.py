@@ -22,17 +22,22 @@ def records_until(consumer: Consumer, topic: str, number: int, start: int, end: 
     consumer.assign([TopicPartition(topic, number, start)])
     position = start
     heard_at = time.monotonic()
-    while position < end:
-        batch = consumer.consume(_BATCH, timeout=0.05)
-        if not batch:
-            if time.monotonic() - heard_at > _HEARS_WITHIN:
-                raise TimeoutError(f"{topic}-{number} stands at {position} of {end}")
-            # Compaction may have taken the very last records: the consumer then stands at the end without one.
-            position = max(position, consumer.position([TopicPartition(topic, number)])[0].offset)
-            continue
-        heard_at = time.monotonic()
-        for record in batch:
-            if record.error():
-                raise KafkaException(record.error())
-            position = (record.offset() or 0) + 1
-            yield record
+    try:
+        while position < end:
+            # All at once would wait for a full batch, or for the whole of the time.
+            first = consumer.poll(0.05)
+            if first is None:
+                if time.monotonic() - heard_at > _HEARS_WITHIN:
+                    raise TimeoutError(f"{topic}-{number} stands at {position} of {end}")
+                # Compaction may have taken the very last records: the consumer then stands at the end without one.
+                position = max(position, consumer.position([TopicPartition(topic, number)])[0].offset)
+                continue
+            heard_at = time.monotonic()
+            for record in (first, *consumer.consume(_BATCH, 0.0)):
+                if record.error():
+                    raise KafkaException(record.error())
+                position = (record.offset() or 0) + 1
+                yield record
+    finally:
+        # A fetch at the end of a partition holds up whatever the client asks of that broker next.
+        consumer.unassign()

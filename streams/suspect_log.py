@@ -80,7 +80,7 @@ class SuspectReader:
                 **client_config(settings, "laneway-suspects"),
                 "group.id": f"{settings.kafka.topic_prefix}suspects",  # required by the client; never joined
                 "enable.auto.commit": False,
-                "fetch.wait.max.ms": 20,
+                "fetch.wait.max.ms": 2,
             }
         )
 

@@ -22,6 +22,8 @@ from streams.work import Partition, Work
 log = structlog.get_logger(__name__)
 
 _FOLLOW_EVERY: Final = 0.5
+_LOOK_UP_EVERY: Final = 0.05
+"""The same while a record that may be a repetition waits for what is told of its run: mostly nothing."""
 _TRY_AGAIN_AFTER: Final = 1.0
 _LOOK_EVERY: Final = 0.01
 
@@ -63,13 +65,16 @@ class Takeovers:
                 while True:
                     unopened = _by_lane(self._dispatcher.unopened())
                     failed = [lane for lane, mine in unopened.items() if not await self._open(thread, lane, mine)]
-                    if self._loop.time() - followed_at > _FOLLOW_EVERY:
+                    if self._loop.time() - followed_at > (_LOOK_UP_EVERY if self._in_doubt() else _FOLLOW_EVERY):
                         await self._follow(thread)
                         followed_at = self._loop.time()
                     await asyncio.sleep(_TRY_AGAIN_AFTER if failed else _LOOK_EVERY)
             finally:
                 thread.submit(self._markers.close)
                 thread.submit(self._suspects.close)
+
+    def _in_doubt(self) -> bool:
+        return any(work.doubtful for partition in self._dispatcher.with_parked() for work in partition.parked)
 
     async def _open(self, thread: ThreadPoolExecutor, lane: Lane, mine: Mapping[int, Partition]) -> bool:
         """Open partitions of a lane; False when that could not be."""

@@ -22,8 +22,11 @@ from schemas.topics import RUNGS, Topics, rung_for
 
 log = structlog.get_logger(__name__)
 
-_BATCH: Final = 500
+_WINDOW: Final = 500
+"""Records of one partition that wait here from which on the rest of it stays on the broker."""
 _IDLE: Final = 0.5
+_FETCH_WAIT: Final = 0.1
+"""Longest that a fetch without records takes: a partition that is wanted again is asked for only by the next one."""
 _BACKOFF: Final = 2.0
 _LOOK_AGAIN: Final = 0.1
 _CLOCKS_DIFFER: Final = timedelta(seconds=2)
@@ -55,6 +58,8 @@ class Timers:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="timers", daemon=True)
         self._waiting: dict[TopicAndPartition, deque[Message]] = {}
+        self._paused: set[TopicAndPartition] = set()
+        """Of which enough is here; the rest stays on the broker."""
         self._due: list[tuple[datetime, TopicAndPartition]] = []
         self._taken_at: dict[TopicAndPartition, datetime] = {}
         self._lease_seen_at = -inf
@@ -117,6 +122,7 @@ class Timers:
                 "session.timeout.ms": int(self._settings.worker.session_timeout * 1000),
                 "heartbeat.interval.ms": int(self._settings.worker.session_timeout * 250),
                 "queued.max.messages.kbytes": 4_096,
+                "fetch.wait.max.ms": int(_FETCH_WAIT * 1000),
             }
         )
         producer = Producer({**config, "enable.idempotence": True, "acks": "all", "linger.ms": 2})
@@ -127,27 +133,17 @@ class Timers:
                 self._turn(consumer, producer)
         finally:
             self._waiting.clear()
+            self._paused.clear()
             self._due.clear()
             consumer.close()
 
     def _turn(self, consumer: Consumer, producer: Producer) -> None:
         now = datetime.now(UTC)
         pause = min(_IDLE, (self._due[0][0] - now).total_seconds()) if self._due else _IDLE
-        fresh: dict[TopicAndPartition, deque[Message]] = {}
-        for message in consumer.consume(_BATCH, timeout=max(pause, 0.001)):
-            if error := message.error():
-                if error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
-                    raise KafkaException(error)
-                continue
-            fresh.setdefault((message.topic() or "", message.partition() or 0), deque()).append(message)
-        for place, messages in fresh.items():
-            if place in self._waiting:
-                self._waiting[place].extend(messages)
-            else:
-                self._waiting[place] = messages
-                heapq.heappush(self._due, (self._leaves(messages[0]), place))
-            # What is fetched waits here; the rest of the partition stays on the broker.
-            consumer.pause([TopicPartition(*place)])
+        # Together they would wait for a full batch, or for the whole of the pause.
+        first = consumer.poll(max(pause, 0.001))
+        if first is not None:
+            self._hold(consumer, [first, *consumer.consume(_WINDOW, 0.0)])
         now = datetime.now(UTC)
         if not self._due or self._due[0][0] > now or not self._lease_holds(consumer):
             return
@@ -163,10 +159,31 @@ class Timers:
                 moved.append(TopicPartition(*place, (message.offset() or 0) + 1))
             if messages:
                 heapq.heappush(self._due, (self._leaves(messages[0]), place))
-            elif place in self._waiting:
-                del self._waiting[place]
+            else:
+                self._waiting.pop(place, None)
+            # Early enough for the next ones to be here before they are due.
+            if place in self._paused and len(messages) <= _WINDOW // 2:
+                self._paused.discard(place)
                 consumer.resume([TopicPartition(*place)])
         self._confirm(consumer, producer, moved, failed)
+
+    def _hold(self, consumer: Consumer, messages: list[Message]) -> None:
+        """Keep what was fetched until it is due."""
+        for message in messages:
+            if error := message.error():
+                if error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+                    raise KafkaException(error)
+                continue
+            place = (message.topic() or "", message.partition() or 0)
+            if place not in self._waiting:
+                self._waiting[place] = deque()
+                heapq.heappush(self._due, (self._leaves(message), place))
+            self._waiting[place].append(message)
+        touched = {(message.topic() or "", message.partition() or 0) for message in messages} & self._waiting.keys()
+        full = {place for place in touched - self._paused if len(self._waiting[place]) >= _WINDOW}
+        if full:
+            self._paused |= full
+            consumer.pause([TopicPartition(*place) for place in full])
 
     def _lease_holds(self, consumer: Consumer) -> bool:
         """Whether the group takes us for alive: asked by a commit of what is committed already."""
@@ -235,6 +252,7 @@ class Timers:
 
     def _forget(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {(partition.topic, partition.partition) for partition in partitions}
+        self._paused -= gone
         for place in gone:
             self._waiting.pop(place, None)
         self._due = [entry for entry in self._due if entry[1] not in gone]
