@@ -13,18 +13,18 @@ def footprint(bench: Bench) -> Iterator[Figures]:
     """Resident memory idle, with tasks queued, a while after, and while they are worked off."""
     plan = bench.plan
     with bench.system("bench.noop") as system:
-        idle = _taken(system)
+        idle = taken(system)
         system.stop_workers()
         began = time.monotonic()
         submit(system.url, "bench.noop", plan.queued, priority="low")
         filled = time.monotonic() - began
-        queued = _taken(system)
+        queued = taken(system)
         time.sleep(plan.settle_seconds)
-        settled = _taken(system)
+        settled = taken(system)
         before = system.log.published("bench.noop")
         system.start_workers()
         time.sleep(plan.drain_seconds)
-        draining = _taken(system)
+        draining = taken(system)
         stages = {"idle": idle, "queued": queued, "settled": settled, "draining": draining}
         growth = {part: round(settled[part]["rss_mb"] - idle[part]["rss_mb"], 1) for part in settled if part in idle}
         if "workers" in draining:
@@ -42,7 +42,8 @@ def footprint(bench: Bench) -> Iterator[Figures]:
         }
 
 
-def _taken(system: System) -> dict[str, dict[str, float]]:
+def taken(system: System) -> dict[str, dict[str, float]]:
+    """Resident and proportional memory of each part, in megabytes."""
     found: dict[str, dict[str, float]] = {}
     for part, pids in system.groups().items():
         told = memory(pids)

@@ -38,9 +38,7 @@ async def _one(client: AsyncClient, type_name: str, priority: str, due_at: float
     return Sample(final.id, due_at, accepted_at, time.monotonic())
 
 
-async def _open_loop(
-    bench: Bench, url: str, type_name: str, priority: str, rate: float, seconds: float
-) -> list[Sample]:
+async def open_loop(bench: Bench, url: str, type_name: str, priority: str, rate: float, seconds: float) -> list[Sample]:
     """Submit at a fixed rate, whether earlier ones are done or not."""
     within = timedelta(seconds=bench.plan.patience)
     async with AsyncClient(url) as client:
@@ -55,7 +53,8 @@ async def _open_loop(
         return list(await asyncio.gather(*tasks))
 
 
-def _told(samples: list[Sample], outcomes: Outcomes, patience: float) -> Figures:
+def told(samples: list[Sample], outcomes: Outcomes, patience: float) -> Figures:
+    """The times of some tasks, once the log has told the outcome of each."""
     outcomes.until({sample.id for sample in samples}, patience)
     return {
         **milliseconds([sample.final_at - sample.due_at for sample in samples], "library"),
@@ -72,9 +71,9 @@ def latency(bench: Bench) -> Iterator[Figures]:
             with system.log.outcomes("bench.noop") as outcomes:
                 meter = bench.meter(system)
                 samples = asyncio.run(
-                    _open_loop(bench, system.url, "bench.noop", "normal", plan.latency_rate, plan.latency_seconds)
+                    open_loop(bench, system.url, "bench.noop", "normal", plan.latency_rate, plan.latency_seconds)
                 )
-                yield {**_told(samples, outcomes, plan.patience), **meter.figures(len(samples))}
+                yield {**told(samples, outcomes, plan.patience), **meter.figures(len(samples))}
 
 
 def priority(bench: Bench) -> Iterator[Figures]:
@@ -89,11 +88,11 @@ def priority(bench: Bench) -> Iterator[Figures]:
             alone = _rate(outcomes, plan.alone_seconds)
             left = plan.flood - len(outcomes)
             before, began = _low(outcomes), time.monotonic()
-            samples = asyncio.run(_open_loop(bench, system.url, "bench.cpu", "high", plan.high_rate, plan.high_seconds))
+            samples = asyncio.run(open_loop(bench, system.url, "bench.cpu", "high", plan.high_rate, plan.high_seconds))
             beside = (_low(outcomes) - before) / (time.monotonic() - began)
             figures = meter.figures(len(outcomes))
             yield {
-                **_told(samples, outcomes, plan.patience),
+                **told(samples, outcomes, plan.patience),
                 "low_waiting_at_first": left,
                 "low_waiting_at_last": plan.flood - _low(outcomes),
                 "low_alone_per_s": round(alone, 1),

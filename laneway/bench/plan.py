@@ -19,6 +19,7 @@ SECTIONS: Final = (
     "status",
     "memory",
     "sleepers",
+    "waiting",
 )
 PARTITIONS: Final = 4
 """Of each topic, unless somebody chose another number: as `laneway up` has it."""
@@ -61,6 +62,8 @@ class BenchPlan:
     settle_seconds: float = 35.0
     drain_seconds: float = 12.0
     sleepers: int = 200
+    waiting: int = 1_000_000
+    """Tasks that wait for tomorrow in ``waiting``."""
     looked_before_seconds: float = 1.0
     """How long the machine is looked at before a run, for what else is at work on it."""
     share_system: bool = False
@@ -91,6 +94,7 @@ class BenchPlan:
             settle_seconds=0.2,
             drain_seconds=0.5,
             sleepers=20,
+            waiting=2_000,
             looked_before_seconds=0.1,
             share_system=True,
             patience=60.0,

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from laneway.bench import footprint, intake, latency, load, machine, throughput
+from laneway.bench import footprint, intake, latency, load, machine, throughput, waiting
 from laneway.bench.measuring import Bench, Figures
 from laneway.bench.plan import BenchPlan
 from laneway.bench.system import Cluster
@@ -85,6 +85,22 @@ KINDS: Final = {
         "tasks of 1 s on one partition, a slot for each",
         ("seconds",),
         throughput.sleepers,
+    ),
+    "waiting": SectionKind(
+        "tasks due now and in 2.5 s, with none and with many that wait for tomorrow; one worker",
+        (
+            "restart_seconds",
+            "worker_rss_mb",
+            "alone_outcome_p50_ms",
+            "beside_outcome_p50_ms",
+            "alone_outcome_p99_ms",
+            "beside_outcome_p99_ms",
+            "alone_late_p99_ms",
+            "beside_late_p99_ms",
+            "restarted_late_p99_ms",
+            "accepted_per_s",
+        ),
+        waiting.waiting,
     ),
 }
 

@@ -1,6 +1,7 @@
 """Tasks submitted by batches over HTTP, as fast as the API takes them."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Final
 
 import httpx
@@ -29,9 +30,10 @@ class _Answer(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Answer).decode
 
 
-def body_of(type_name: str, priority: str) -> bytes:
+def body_of(type_name: str, priority: str, delay: timedelta | None = None) -> bytes:
     """The body of one task."""
-    return msgspec.json.encode({"type": type_name, "priority": priority, "payload": {"x": 1}})
+    body = {"type": type_name, "priority": priority, "payload": {"x": 1}}
+    return msgspec.json.encode(body if delay is None else {**body, "delay": delay.total_seconds()})
 
 
 def batch_of(one: bytes, count: int) -> bytes:
@@ -39,13 +41,21 @@ def batch_of(one: bytes, count: int) -> bytes:
     return b"[" + b",".join([one] * count) + b"]"
 
 
-def submit(url: str, type_name: str, count: int, *, priority: str = "normal", batch: int = BATCH) -> list[str]:
+def submit(
+    url: str,
+    type_name: str,
+    count: int,
+    *,
+    priority: str = "normal",
+    batch: int = BATCH,
+    delay: timedelta | None = None,
+) -> list[str]:
     """Submit ``count`` tasks; answers their ids once all are accepted.
 
     Raises:
         BenchmarkError: one was refused.
     """
-    one = body_of(type_name, priority)
+    one = body_of(type_name, priority, delay)
     sizes = [min(batch, count - begun) for begun in range(0, count, batch)]
     bodies = {size: batch_of(one, size) for size in set(sizes)}
     with httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False) as client:

@@ -17,6 +17,7 @@ COUNT = click.IntRange(1, 10_000_000)
 @click.option("--workers", type=click.IntRange(1, 64), help="Worker processes.  [default: 2]")
 @click.option("--concurrency", type=click.IntRange(1, 10_000), help="Slots of each worker.  [default: 100]")
 @click.option("--queued", type=COUNT, help="Tasks that lie in the queue in `memory`.  [default: 200000]")
+@click.option("--waiting", type=COUNT, help="Tasks that wait for tomorrow in `waiting`.  [default: 1000000]")
 @click.option("--quick", is_flag=True, help="Every section in seconds: shows that it runs, says nothing of speed.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures to this file as JSON, too."
@@ -29,6 +30,7 @@ def bench(
     workers: int | None,
     concurrency: int | None,
     queued: int | None,
+    waiting: int | None,
     quick: bool,
     output: Path | None,
     as_json: bool,
@@ -54,7 +56,8 @@ def bench(
         plan = plan.changed(partitions=configuration.settings.kafka.partitions)
     if quick:
         plan = plan.quick()
-    plan = plan.changed(only=only, runs=runs, tasks=tasks, workers=workers, concurrency=concurrency, queued=queued)
+    sizes = {"runs": runs, "tasks": tasks, "workers": workers, "concurrency": concurrency, "queued": queued}
+    plan = plan.changed(only=only, waiting=waiting, **sizes)
     report = run_benchmark(plan, lambda text: click.echo(text, err=True))
     document = msgspec.json.encode(report)
     if output is not None:

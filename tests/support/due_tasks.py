@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -70,16 +70,16 @@ class DueTasks:
         """Seconds by which tasks started before they were due."""
         return [self.asked[number] - at for number, at in self._lines() if at < self.asked[number]]
 
-    def lateness(self, back_at: Callable[[float], float] = lambda due: due) -> "Lateness":
-        """How late tasks started.
-
-        Args:
-            back_at: gives, for a due time, from when on somebody was there to run it.
-        """
+    def lateness(self, since: float = -inf, until: float = inf, *, back_at: float = -inf) -> "Lateness":
+        """How late those started that were due in a stretch of time; from ``back_at`` on, where that is later."""
         first: dict[int, float] = {}
         for number, at in self._lines():
             first[number] = min(at, first.get(number, at))
-        return Lateness(sorted(at - back_at(self.due[number]) for number, at in first.items()))
+        return Lateness(
+            sorted(
+                at - max(self.due[number], back_at) for number, at in first.items() if since <= self.due[number] < until
+            )
+        )
 
     def _lines(self) -> list[tuple[int, float]]:
         if not self.ledger.exists():
@@ -99,6 +99,8 @@ class Lateness:
         return self.seconds[max(0, ceil(len(self.seconds) * share) - 1)]
 
     def __str__(self) -> str:
+        if not self.seconds:
+            return "no task"
         shown = ", ".join(f"p{share * 100:g} {self.quantile(share) * 1000:.1f} ms" for share in (0.5, 0.9, 0.99, 1))
         return f"{len(self.seconds)} tasks started late by: {shown}"
 
