@@ -22,6 +22,7 @@ POINTS: Final = {
     "after_result": "every record of the step is durable; the offset is not marked as done",
     "before_commit": "offsets are done; their commit was not sent",
     "after_claim": "a request has claimed the id of its idempotency key; its task is not in its lane",
+    "after_firing": "tasks of schedules are in their lanes; how far their schedules are is not told",
     "after_task": "a task with an idempotency key is in its lane; its status is not",
     "after_accept": "every record of an accepted task is durable; the request was not answered",
 }

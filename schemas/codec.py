@@ -7,13 +7,19 @@ import msgspec
 from schemas.control import Cancellation, LaneControl
 from schemas.errors import UndecodableRecordError
 from schemas.outcome import Event, Outcome
+from schemas.schedule import Schedule, ScheduleDone, ScheduleProgress
 from schemas.status import Status
 from schemas.task import Task
 
-Record = TypeVar("Record", Task, Status, Outcome, Event, LaneControl, Cancellation)
+Record = TypeVar(
+    "Record", Task, Status, Outcome, Event, LaneControl, Cancellation, Schedule, ScheduleProgress, ScheduleDone
+)
 
 _ENCODER: Final = msgspec.json.Encoder()
-_RECORDS: Final = (Task, Status, Outcome, Event, LaneControl, Cancellation)
+_RECORDS: Final = (
+    *(Task, Status, Outcome, Event, LaneControl, Cancellation),
+    *(Schedule, ScheduleProgress, ScheduleDone),
+)
 _DECODERS: Final = {record: msgspec.json.Decoder(record) for record in _RECORDS}
 
 encode = _ENCODER.encode

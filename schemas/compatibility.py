@@ -29,8 +29,12 @@ PROMISES: Final[dict[str, tuple[Side, ...]]] = {
     "status": ("old_records", "old_readers"),
     "outcome": ("old_records", "old_readers"),
     "event": ("old_records", "old_readers"),
+    "schedule": ("old_records", "old_readers"),
+    "schedule_progress": ("old_records", "old_readers"),
+    "schedule_done": ("old_records", "old_readers"),
     # Only the API reads a submission and only workers read payloads; both are upgraded before anybody writes new ones.
     "task_submission": ("old_records",),
+    "schedule_submission": ("old_records",),
     "payloads": ("old_records",),
     # Nothing of ours reads results; downstream services do.
     "results": ("old_readers",),

@@ -24,6 +24,7 @@
         ├── TaskNotFoundError       404
         ├── TypeNotFoundError       404
         ├── FileNotFoundInStoreError 404
+        ├── ScheduleNotFoundError   404
         ├── TaskFailedError         409
         ├── IdempotencyConflictError 409
         ├── TaskGoneError           410
@@ -238,6 +239,14 @@ class FileNotFoundInStoreError(AdmissionError):
     http_status = 404
     slug = "file-not-found"
     title = "File not found"
+
+
+class ScheduleNotFoundError(AdmissionError):
+    """There is no schedule of this name."""
+
+    http_status = 404
+    slug = "schedule-not-found"
+    title = "Schedule not found"
 
 
 class TaskFailedError(AdmissionError):

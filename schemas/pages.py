@@ -167,6 +167,8 @@ the replicas, and at least one), as many partitions as `LANEWAY_KAFKA__PARTITION
 **Partitions.** A task's partition is CRC-32 of its ordering key, or of its id where there is none, modulo the number of
 partitions. It is the same in its lane, in `status` and in the waiting topics, and so the number cannot change in place.
 
+Records of a schedule lie in the partition of its name.
+
 **Waiting.** The topics {ladder} each hold records for one fixed time. A longer wait goes down the ladder: the largest
 that fits, then the rest.
 """,
@@ -179,6 +181,7 @@ _KEY_AND_VALUE: Final = {
     "control": ("`lane/<type>.<priority>`", "lane control: whether operators, or a budget, hold the lane"),
     "cancellations": ("task id", "cancellation; a tombstone once it is carried out"),
     "suspects": ("task id", "how often a process crashed while the task ran in it; read by workers alone"),
+    "schedules": ("`<name>`, `<name>/fired`, `<name>/done`", "a schedule; how far it has come; how a task of it ended"),
     "retry": ("task id", "the task as it was; headers say when it is due"),
     "lane": ("ordering key, else task id", "task"),
     "dlq": ("task id", "the task as it was, bytes untouched; headers say why, when and where from"),

@@ -8,6 +8,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,16 @@ from pydantic import BaseModel
 from schemas.control import Cancellation, LaneControl
 from schemas.outcome import Event, Outcome
 from schemas.payloads import PAYLOADS, RESULTS
+from schemas.schedule import (
+    Missed,
+    Overlap,
+    PassedOver,
+    Schedule,
+    ScheduleDone,
+    ScheduleProgress,
+    ScheduleSubmission,
+    TaskTemplate,
+)
 from schemas.status import ErrorInfo, Progress, State, Status
 from schemas.task import Task, TaskSubmission
 
@@ -29,10 +40,15 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "event": Event,
     "lane_control": LaneControl,
     "cancellation": Cancellation,
+    "schedule": Schedule,
+    "schedule_submission": ScheduleSubmission,
+    "schedule_progress": ScheduleProgress,
+    "schedule_done": ScheduleDone,
 }
-"""Records, and the body of ``POST /api/tasks``, by the name of their file."""
+"""Records, and the bodies of ``POST /api/tasks`` and ``/api/schedules``, by the name of their file."""
 
-_PARTS: Final[tuple[type[msgspec.Struct], ...]] = (ErrorInfo, Progress)
+_PARTS: Final[tuple[type[msgspec.Struct], ...]] = (ErrorInfo, Progress, TaskTemplate, PassedOver)
+_ENUMS: Final[tuple[type[StrEnum], ...]] = (State, Missed, Overlap)
 
 
 def json_schemas() -> dict[str, str]:
@@ -76,9 +92,10 @@ def _record_schemas() -> dict[str, dict[str, Any]]:
     )
     for name, owner in owners.items():
         _describe(components[name], owner)
-    components[State.__name__]["description"] += "\n\n" + "\n".join(
-        f"- `{State[name]}`: {text}" for name, text in attribute_docs(State).items()
-    )
+    for enum in _ENUMS:
+        components[enum.__name__]["description"] += "\n\n" + "\n".join(
+            f"- `{enum[name]}`: {text}" for name, text in attribute_docs(enum).items()
+        )
     schemas = {}
     for file, owner in RECORDS.items():
         schema = dict(components[owner.__name__])

@@ -103,6 +103,8 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     replay_id: str | None = None
     fingerprint: str | None = None
     """Digest of the submission, only with an idempotency key: the same key with another body is refused by it."""
+    schedule: str | None = None
+    """Name of the schedule that made it; whoever ends the task tells ``schedules``."""
 
     @property
     def lane(self) -> Lane:

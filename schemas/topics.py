@@ -115,6 +115,16 @@ class Topics:
         """Tasks that were running when their process crashed."""
         return f"{self.prefix}suspects"
 
+    @property
+    def schedules(self) -> str:
+        """The compacted topic of schedules and of how far each has come."""
+        return f"{self.prefix}schedules"
+
+    @property
+    def schedules_group(self) -> str:
+        """Consumer group of those who fire schedules."""
+        return f"{self.prefix}schedules"
+
     def specs(self, types: list[str], *, partitions: int, replication_factor: int) -> list[TopicSpec]:
         """Every topic that a system with these types needs.
 
@@ -149,6 +159,8 @@ class Topics:
                 {"cleanup.policy": "compact,delete", "retention.ms": _ms(CANCELLATION_RETENTION)},
             ),
             spec(self.suspects, {"cleanup.policy": "compact,delete", "retention.ms": _ms(TASK_RETENTION)}),
+            # Read from its start by every API process, and by whoever takes a partition over: it must stay short.
+            spec(self.schedules, {"cleanup.policy": "compact", "max.compaction.lag.ms": _ms(timedelta(hours=1))}),
             *(
                 spec(self.retry(name), {"cleanup.policy": "delete", "retention.ms": _ms(wait + TASK_RETENTION)})
                 for name, wait in RUNGS.items()

@@ -9,8 +9,9 @@ from schemas import codec
 from schemas.headers import KIND_HEADERS, MAX_ERRORS, Headers, cloud_event, delivery_headers, task_event_id, timestamp
 from schemas.outcome import Event, Outcome
 from schemas.retry import Retry
+from schemas.schedule import DONE, ScheduleDone, schedule_key
 from schemas.status import NULL, ErrorInfo, State, Status
-from schemas.topics import Topics, rung_for
+from schemas.topics import Topics, partition_of, rung_for
 from streams.deadletters import dead_letter_headers
 from streams.work import Source, Work, next_delivery
 
@@ -23,8 +24,9 @@ TOLD = 2
 class Publisher:
     """Builds the records of each step: status and event first, then what others act on."""
 
-    def __init__(self, topics: Topics, worker: str) -> None:
+    def __init__(self, topics: Topics, partitions: int, worker: str) -> None:
         self._topics = topics
+        self._partitions = partitions
         self._status_topic = topics.status
         self._events_topic = topics.events
         self._worker = worker
@@ -44,7 +46,7 @@ class Publisher:
         status = self._status(work, state, updated_at=now, finished_at=now, error=error, result=result or NULL)
         step = self._step(work, status, error=error)
         step.append(self._outcome(work, status, step[0].headers))
-        return step
+        return step + self._done(work, status)
 
     def dead_lettered(
         self, work: Work, reason: str, error: ErrorInfo, *, traceback: str | None = None
@@ -58,6 +60,7 @@ class Publisher:
             *step,
             self._outcome(work, status, step[0].headers),
             self._dead_letter(work, status, reason, error),
+            *self._done(work, status),
         ]
 
     def retrying(
@@ -84,7 +87,7 @@ class Publisher:
         records = [self._outcome(work, status, self._headers("outcome", work, status))]
         if status.state is State.DEAD_LETTERED and status.error is not None:
             records.append(self._dead_letter(work, status, "repaired", status.error))
-        return records
+        return records + self._done(work, status)
 
     def set_aside(self, source: Source, error: ErrorInfo, reason: str) -> list[OutgoingRecord]:
         """A record that is no task: its bytes, and why, to the dead letters of its lane."""
@@ -184,6 +187,18 @@ class Publisher:
             codec.encode(Outcome.of(status)),
             [_OUTCOME, *headers[1:]],
         )
+
+    def _done(self, work: Work, status: Status) -> list[OutgoingRecord]:
+        """What tells the schedule that made the task, if one did."""
+        task = work.task
+        if task.schedule is None or task.run_at is None:
+            return []
+        done = ScheduleDone(
+            task_id=task.id, fired_at=task.run_at, state=status.state, at=status.finished_at or status.updated_at
+        )
+        number, key = partition_of(task.schedule, self._partitions), schedule_key(task.schedule, DONE)
+        headers = self._headers("schedule", work, status)
+        return [OutgoingRecord(self._topics.schedules, number, key, codec.encode(done), headers)]
 
     def _next_run(self, work: Work, status: Status, *, repeated: bool = False) -> OutgoingRecord:
         """The task's own bytes, with headers that ask for the next run, into the ladder or straight into its lane."""

@@ -5,30 +5,27 @@ import threading
 import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from math import inf
 from typing import Final, NamedTuple
 
 import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from laneway.kafka.clients import client_config
 from schemas import codec
 from schemas.errors import UndecodableRecordError
 from schemas.headers import delivery_headers, read_delivery
 from schemas.settings import Settings
 from schemas.task import Task
 from schemas.topics import RUNGS, Topics, rung_for
+from streams.membership import Membership, again_and_again, failure
 
 log = structlog.get_logger(__name__)
 
 _WINDOW: Final = 500
 """Records of one partition that wait here from which on the rest of it stays on the broker."""
 _IDLE: Final = 0.5
-_FETCH_WAIT: Final = 0.1
-"""Longest that a fetch without records takes: a partition that is wanted again is asked for only by the next one."""
-_BACKOFF: Final = 2.0
-_LOOK_AGAIN: Final = 0.1
+_FETCH_WAIT: Final = 100
+"""Longest that a fetch without records takes, in ms: a partition that is wanted again waits for the next one."""
 _CLOCKS_DIFFER: Final = timedelta(seconds=2)
 
 TopicAndPartition = tuple[str, int]
@@ -56,13 +53,13 @@ class Timers:
         self._topics = Topics(settings.kafka.topic_prefix)
         self._rungs = {self._topics.retry(name): wait for name, wait in RUNGS.items()}
         self._stopping = threading.Event()
+        self._group = Membership(settings, self._topics.timers_group, "laneway-timers", self._stopping)
         self._thread = threading.Thread(target=self._run, name="timers", daemon=True)
         self._waiting: dict[TopicAndPartition, deque[Message]] = {}
         self._paused: set[TopicAndPartition] = set()
         """Of which enough is here; the rest stays on the broker."""
         self._due: list[tuple[datetime, TopicAndPartition]] = []
         self._taken_at: dict[TopicAndPartition, datetime] = {}
-        self._lease_seen_at = -inf
 
     def start(self) -> None:
         """Begin."""
@@ -103,30 +100,11 @@ class Timers:
         return Forward(self._topics.lane(task.lane), task.partition_key.encode(), kept + delivery_headers(moved))
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._session()
-            except KafkaException as error:
-                log.warning("timers start again: the broker is in trouble", said=error.args[0].str())
-                self._stopping.wait(_BACKOFF)
+        again_and_again(self._session, self._stopping, "timers")
 
     def _session(self) -> None:
-        config = client_config(self._settings, "laneway-timers")
-        consumer = Consumer(
-            {
-                **config,
-                "group.id": self._topics.timers_group,
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": int(self._settings.worker.session_timeout * 1000),
-                "heartbeat.interval.ms": int(self._settings.worker.session_timeout * 250),
-                "queued.max.messages.kbytes": 4_096,
-                "fetch.wait.max.ms": int(_FETCH_WAIT * 1000),
-            }
-        )
-        producer = Producer({**config, "enable.idempotence": True, "acks": "all", "linger.ms": 2})
-        self._lease_seen_at = -inf
+        consumer = self._group.consumer(**{"fetch.wait.max.ms": _FETCH_WAIT})
+        producer = self._group.producer()
         consumer.subscribe(list(self._rungs), on_assign=self._take, on_revoke=self._forget, on_lost=self._forget)
         try:
             while not self._stopping.is_set():
@@ -170,9 +148,7 @@ class Timers:
     def _hold(self, consumer: Consumer, messages: list[Message]) -> None:
         """Keep what was fetched until it is due."""
         for message in messages:
-            if error := message.error():
-                if error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
-                    raise KafkaException(error)
+            if failure(message) is not None:
                 continue
             place = (message.topic() or "", message.partition() or 0)
             if place not in self._waiting:
@@ -187,19 +163,8 @@ class Timers:
 
     def _lease_holds(self, consumer: Consumer) -> bool:
         """Whether the group takes us for alive: asked by a commit of what is committed already."""
-        now = time.monotonic()
-        if now - self._lease_seen_at < self._settings.worker.session_timeout / 3:
-            return True
         place = self._due[0][1]
-        head = TopicPartition(*place, self._waiting[place][0].offset() or 0)
-        try:
-            consumer.commit(offsets=[head], asynchronous=False)
-        except KafkaException as error:
-            log.info("nothing moved: the group rebalances", said=error.args[0].str())
-            self._stopping.wait(_LOOK_AGAIN)
-            return False
-        self._lease_seen_at = now
-        return True
+        return self._group.holds(consumer, TopicPartition(*place, self._waiting[place][0].offset() or 0))
 
     def _send(
         self, producer: Producer, message: Message, now: datetime, failed: list[KafkaError], *, repeated: bool
@@ -237,7 +202,7 @@ class Timers:
         for position in moved:
             furthest[position.topic, position.partition] = position
         consumer.commit(offsets=list(furthest.values()), asynchronous=False)
-        self._lease_seen_at = began
+        self._group.heard(began)
 
     def _leaves(self, message: Message) -> datetime:
         """When a record's time on its rung is over, by the broker's clock."""

@@ -33,6 +33,7 @@ from streams.markers import client_suffix
 from streams.outcomes import Outcomes
 from streams.publisher import Publisher
 from streams.runs import Runs
+from streams.schedules import Schedules
 from streams.takeovers import Takeovers
 from streams.timers import Timers
 from streams.watch import LoopPulse, Standing, Watch
@@ -100,6 +101,7 @@ class Worker:
         self._lag_probe = LagProbe(settings)
         self._imports = imports
         self._timers = Timers(settings)
+        self._schedules = Schedules(settings, self.name)
         self._stop: asyncio.Event
         self._apps: dict[Lane, LaneApp] = {}
         self._dispatcher: Dispatcher
@@ -122,7 +124,8 @@ class Worker:
         if not await self._topics_there():
             return 0
         producer = open_sink(self._settings, self.name)
-        outcomes = Outcomes(producer, Publisher(self._topics, self.name), self._lease_holds)
+        publisher = Publisher(self._topics, self._settings.kafka.partitions, self.name)
+        outcomes = Outcomes(producer, publisher, self._lease_holds)
         guard = CrashGuard(self._settings, self._imports, producer, self.name)
         watch = Watch(
             self._pulse,
@@ -159,6 +162,7 @@ class Worker:
         await guard.take_over()
         control.start(self._dispatcher, self._runs)
         self._timers.start()
+        self._schedules.start()
         code = 0
         try:
             await start_apps(list(self._apps.values()))
@@ -221,6 +225,9 @@ class Worker:
             if not self._timers.alive:
                 log.error("the timers broke down")
                 return 1
+            if not self._schedules.alive:
+                log.error("the schedules broke down")
+                return 1
         return 0
 
     async def _end(self, background: list["asyncio.Task[None]"], producer: RecordSink) -> None:
@@ -231,7 +238,7 @@ class Worker:
             await asyncio.wait_for(stopping, _APP_STOP_BOUND)
         except TimeoutError:
             log.warning("a lane did not stop in time; its group notices by its session time-out")
-        await asyncio.to_thread(self._timers.stop)
+        await asyncio.gather(asyncio.to_thread(self._timers.stop), asyncio.to_thread(self._schedules.stop))
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)

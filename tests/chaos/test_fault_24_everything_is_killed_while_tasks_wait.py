@@ -38,7 +38,7 @@ async def test_each_starts_and_none_early(
         worker=WorkerSettings(drain_timeout=5.0, session_timeout=6.0, commit_interval=0.2),
     )
     tasks, faults = DueTasks(tmp_path / "ledger", Random(count)), FaultLog()
-    with running_api(settings, tmp_path / "api.log", module=MODULE, types=(DUE, OTHER)) as api:
+    with running_api(settings, tmp_path / "api.log", DUE, OTHER, module=MODULE) as api:
         await api.ready()
         async with httpx.AsyncClient(base_url=api.address, timeout=30) as client, others_running(client):
             with running_worker(settings, tmp_path / "first.log", DUE, OTHER, module=MODULE) as worker:

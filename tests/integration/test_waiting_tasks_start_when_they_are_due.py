@@ -23,7 +23,7 @@ MODULE = "tests.support.due_handlers"
 async def test_none_starts_early(settings: Settings, tmp_path: Path, count: int, longest: float, judged: bool) -> None:
     tasks = DueTasks(tmp_path / "ledger", Random(count))
     with (
-        running_api(settings, tmp_path / "api.log", module=MODULE, types=(DUE, OTHER)) as api,
+        running_api(settings, tmp_path / "api.log", DUE, OTHER, module=MODULE) as api,
         running_worker(settings, tmp_path / "worker.log", DUE, OTHER, module=MODULE) as worker,
     ):
         await api.ready()

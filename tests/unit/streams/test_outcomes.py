@@ -58,7 +58,7 @@ def work(*, ordering_key: str | None = None) -> Work:
 class Bench:
     def __init__(self) -> None:
         self.sink = Sink()
-        self.outcomes = Outcomes(self.sink, Publisher(Topics(), "w"), lambda _: True)
+        self.outcomes = Outcomes(self.sink, Publisher(Topics(), 4, "w"), lambda _: True)
         self.over: list[tuple[Work, bool]] = []
         self.lost = False
         self.outcomes.over = lambda work, _, durable: self.over.append((work, durable))
