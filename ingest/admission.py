@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -29,6 +29,8 @@ from schemas.settings import Settings
 from schemas.status import State, Status
 from schemas.task import MAX_DELAY_SECONDS, Task, TaskSubmission
 from schemas.topics import Topics, partition_of, rung_for
+
+Decoded = TypeVar("Decoded")
 
 SOURCE: Final = b"/laneway/ingest"
 MAX_KEY_LENGTH: Final = 255
@@ -86,13 +88,22 @@ def decode_submission(body: bytes) -> TaskSubmission:
     """The submission in ``body``.
 
     Raises:
+        AdmissionError: as ``decode_body``.
+    """
+    return decode_body(_DECODER, body)
+
+
+def decode_body(decoder: msgspec.json.Decoder[Decoded], body: bytes) -> Decoded:
+    """What ``decoder`` makes of ``body``.
+
+    Raises:
         MalformedRequestError: no JSON in UTF-8, or nested too deeply.
-        InvalidTaskError: JSON, but no submission.
+        InvalidTaskError: JSON, but not what is wanted.
     """
     try:
         # msgspec passes over the payload without looking into its strings.
         body.decode()
-        return _DECODER.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         found = violation(str(error))
         raise InvalidTaskError(f"{found['at'] or 'the body'}: {found['why']}", violations=[found]) from error

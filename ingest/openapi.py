@@ -10,6 +10,8 @@ from ingest.problems import MEDIA_TYPE
 from laneway.files import StoredFile
 from laneway.registry import Registry
 from schemas.control import Cancelled
+from schemas.record_schemas import with_plain_defaults
+from schemas.schedule import ScheduleSubmission, ScheduleView
 from schemas.status import State, Status
 from schemas.task import Priority, TaskSubmission
 
@@ -224,6 +226,32 @@ RESUME: Final = _route(
     *_LANE_PARAMETERS,
     body=_HOLD_BODY,
 )
+_NAME: Final = _parameter("name", "path", "The schedule's name.")
+_NO_SCHEDULE: Final = "No such schedule."
+PUT_SCHEDULE: Final = _route(
+    201,
+    _answers(
+        {
+            201: _answer("Made.", "Schedule", location="Where the schedule is."),
+            200: _answer("It has replaced the one of this name.", "Schedule"),
+        },
+        _400=_MALFORMED,
+        _404="Unknown type; `known` names those that there are.",
+        _413="The body or the payload is too large.",
+        _422="No cron expression, no time zone, or a task that is refused; `violations` say where and why.",
+        _503=_NOT_TAKEN,
+    ),
+    body=_content(_ref("ScheduleSubmission")),
+)
+LIST_SCHEDULES: Final = _route(
+    200, _answers({200: _answer("Every schedule, by name.", "ScheduleList")}, _503=_CANNOT_KNOW)
+)
+GET_SCHEDULE: Final = _route(
+    200, _answers({200: _answer("The schedule.", "Schedule")}, _404=_NO_SCHEDULE, _503=_CANNOT_KNOW), _NAME
+)
+DELETE_SCHEDULE: Final = _route(
+    204, _answers({204: {"description": "Gone; it fires no more."}}, _404=_NO_SCHEDULE, _503=_NOT_TAKEN), _NAME
+)
 TYPES: Final = _route(200, {200: _answer("Every type, by name.", "TypeList")})
 PUT_FILE: Final = _route(
     201,
@@ -285,8 +313,10 @@ def document(app: FastAPI, registry: Registry) -> dict[str, Any]:
 
 def _schemas(registry: Registry) -> dict[str, Any]:
     records = msgspec.json.schema_components(
-        [TaskSubmission, Status, StoredFile, State, Priority], ref_template=_REF + "{name}"
+        [TaskSubmission, with_plain_defaults(Status), ScheduleSubmission, ScheduleView, StoredFile, State, Priority],
+        ref_template=_REF + "{name}",
     )[1]
+    records["Schedule"] = records.pop("ScheduleView")
     return {**_small(), **records, **_submissions(registry)}
 
 
@@ -388,6 +418,7 @@ def _small() -> dict[str, Any]:
         "LaneHold": _object({"reason": {"type": ["string", "null"], "description": "Shown with the lane."}}),
         "Lane": lane,
         "LaneList": _object({"lanes": {"type": "array", "items": lane}}, ["lanes"]),
+        "ScheduleList": _object({"schedules": {"type": "array", "items": _ref("Schedule")}}, ["schedules"]),
         "TypeList": _object({"types": {"type": "array", "items": described}}, ["types"]),
         "ChatMessage": _object({"message": text}, ["message"]),
         "ChatTask": _object({"task_id": text}, ["task_id"]),

@@ -11,6 +11,7 @@ from ingest.control import ControlDesk
 from ingest.intake import Intake
 from ingest.lookup import Lookup
 from ingest.recent import RecentTasks
+from ingest.schedules import Schedules
 from ingest.view.owner import ViewOwner
 from ingest.view.reader import ViewReader
 from laneway.files import FileStore
@@ -41,6 +42,7 @@ class Runtime:
     control: ControlDesk
     view: ViewReader
     owner: ViewOwner
+    schedules: Schedules
     _log: Log
     _verifying: "asyncio.Task[None]"
 
@@ -66,6 +68,8 @@ class Runtime:
         self.lookup = Lookup(self.view, recent)
         self.control = ControlDesk(self.settings, self._log, self.view, self.lookup)
         self.control.start()
+        self.schedules = Schedules(self.settings, self.admission, self._log)
+        self.schedules.start()
         await self.view.start()
         await self.owner.start()
         self._verifying = asyncio.create_task(self._verify())
@@ -76,6 +80,7 @@ class Runtime:
         await asyncio.gather(self._verifying, return_exceptions=True)
         await self.control.close()
         await self._log.close()
+        await self.schedules.close()
         await self.view.close()
         await self.owner.close()
 

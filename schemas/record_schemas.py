@@ -88,7 +88,7 @@ def attribute_docs(owner: type) -> dict[str, str]:
 def _record_schemas() -> dict[str, dict[str, Any]]:
     owners: dict[str, type[msgspec.Struct]] = {owner.__name__: owner for owner in (*RECORDS.values(), *_PARTS)}
     _, components = msgspec.json.schema_components(
-        [_with_plain_defaults(owner) for owner in RECORDS.values()], ref_template="#/$defs/{name}"
+        [with_plain_defaults(owner) for owner in RECORDS.values()], ref_template="#/$defs/{name}"
     )
     for name, owner in owners.items():
         _describe(components[name], owner)
@@ -106,7 +106,7 @@ def _record_schemas() -> dict[str, dict[str, Any]]:
     return schemas
 
 
-def _with_plain_defaults(owner: type[msgspec.Struct]) -> type[msgspec.Struct]:
+def with_plain_defaults(owner: type[msgspec.Struct]) -> type[msgspec.Struct]:
     """The same record with ``None`` where a default is raw JSON, which msgspec cannot write into a schema."""
     raw = [(field.name, Any, None) for field in msgspec.structs.fields(owner) if isinstance(field.default, msgspec.Raw)]
     if not raw:

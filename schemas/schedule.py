@@ -130,6 +130,36 @@ class ScheduleDone(Struct, frozen=True, kw_only=True):
     at: AwareDatetime
 
 
+class LastFiring(Struct, frozen=True, kw_only=True):
+    """The latest task that a schedule made."""
+
+    at: AwareDatetime
+    """The time for which it was made."""
+    task_id: str | None
+    state: State | None = None
+    """The state that it ended in; ``None`` as long as it has not."""
+    ended_at: AwareDatetime | None = None
+
+
+class ScheduleView(Struct, frozen=True, kw_only=True):
+    """A schedule as the API tells it."""
+
+    name: str
+    cron: str
+    timezone: str
+    task: TaskTemplate
+    missed: Missed
+    overlap: Overlap
+    paused: bool
+    defined_at: AwareDatetime
+    """When it got its present form: it fires for no time up to then."""
+    next: list[AwareDatetime]
+    """Its next times, in its zone; none while it is paused."""
+    last: LastFiring | None = None
+    passed_over: PassedOver | None = None
+    """The latest times for which it made no task, and why."""
+
+
 def follows(new: ScheduleProgress | ScheduleDone, old: ScheduleProgress | ScheduleDone | None) -> bool:
     """Whether a record is not older than another one of its key, by the times that they are about.
 

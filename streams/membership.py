@@ -7,7 +7,7 @@ from math import inf
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from laneway.kafka.clients import client_config
 from schemas.settings import Settings
@@ -17,7 +17,6 @@ log = structlog.get_logger(__name__)
 
 _BACKOFF: Final = 2.0
 _LOOK_AGAIN: Final = 0.1
-_AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 
 
 class Membership:
@@ -87,18 +86,6 @@ class Membership:
     def heard(self, asked_at: float) -> None:
         """The group has taken a commit that was sent at this monotonic time."""
         self._seen_at = asked_at
-
-
-def failure(message: Message) -> KafkaError | None:
-    """What a consumer was given instead of a record, unless the client mends it by itself.
-
-    Raises:
-        KafkaException: the broker refuses.
-    """
-    error = message.error()
-    if error is not None and error.code() not in _AWAY and error.code() != KafkaError._PARTITION_EOF:
-        raise KafkaException(error)
-    return error
 
 
 def again_and_again(session: Callable[[], None], stopping: threading.Event, what: str) -> None:

@@ -9,13 +9,14 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from laneway import crashpoints
+from laneway.kafka.clients import failure
 from laneway.kafka.producer import OutgoingRecord
 from laneway.schedules import ScheduleBook, ScheduleEntry
 from schemas.errors import UndecodableRecordError
 from schemas.settings import Settings
 from schemas.topics import Topics, position
 from streams.firing import Firing, FiringRecords, due
-from streams.membership import Membership, again_and_again, failure
+from streams.membership import Membership, again_and_again
 
 log = structlog.get_logger(__name__)
 

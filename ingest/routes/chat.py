@@ -5,14 +5,13 @@ from fastapi import APIRouter, Request, Response
 from msgspec import Struct
 
 from ingest import openapi
-from ingest.admission import moment
+from ingest.admission import decode_body, moment
 from ingest.body import read_body
 from ingest.parameters import wait_of
 from ingest.requests_log import TASK_ID
 from ingest.runtime import Runtime
-from ingest.violations import violation
 from schemas.codec import decode
-from schemas.errors import InvalidTaskError, MalformedRequestError
+from schemas.errors import MalformedRequestError
 from schemas.status import Status
 
 _JSON = "application/json"
@@ -35,8 +34,9 @@ def router(runtime: Runtime) -> APIRouter:
     async def chat(request: Request) -> Response:
         """Ask a question: a task of type `chat`."""
         headers = dict(request.headers.raw)
-        asked = _decode(
-            await read_body(request.receive, headers.get(b"content-length"), runtime.settings.api.max_body_bytes)
+        asked = decode_body(
+            _MESSAGE,
+            await read_body(request.receive, headers.get(b"content-length"), runtime.settings.api.max_body_bytes),
         )
         body = msgspec.json.encode({"type": "chat", "payload": {"message": asked.message}})
         answer = await runtime.intake.submit(body, moment(headers.get(b"traceparent")))
@@ -65,13 +65,3 @@ def router(runtime: Runtime) -> APIRouter:
         return Response(msgspec.json.encode(told), 200 if status.state.final else 202, media_type=_JSON)
 
     return routes
-
-
-def _decode(body: bytes) -> ChatMessage:
-    try:
-        return _MESSAGE.decode(body)
-    except msgspec.ValidationError as error:
-        found = violation(str(error))
-        raise InvalidTaskError(f"{found['at'] or 'the body'}: {found['why']}", violations=[found]) from error
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        raise MalformedRequestError(f"the body is no JSON in UTF-8: {error}") from error

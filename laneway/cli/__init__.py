@@ -8,6 +8,7 @@ from laneway.cli.configuration import config
 from laneway.cli.failures import exit_code_of
 from laneway.cli.lanes import lanes, pause, resume
 from laneway.cli.outcomes import results
+from laneway.cli.schedules import schedule
 from laneway.cli.system import api, broker, up, worker, worker_process
 from laneway.cli.tasks import cancel, list_tasks, status, submit, types
 from laneway.cli.topics import topics
@@ -26,6 +27,7 @@ _COMMANDS = (
     *(up, broker, api, worker, worker_process),
     *(submit, status, list_tasks, cancel, results, types),
     *(lanes, pause, resume),
+    schedule,
     *(topics, config, bench),
 )
 for _command in _COMMANDS:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from laneway.cli.api import client_of
 from laneway.cli.options import PRIORITIES, api_option, json_option
 from laneway.cli.output import console, show_json, time_text
-from laneway.cli.tasks import client_of
 
 if TYPE_CHECKING:
     from laneway.client import LaneState

@@ -46,6 +46,13 @@ def data_dir_option() -> Callable[[Decorated], Decorated]:
     )
 
 
+def task_options(command: Decorated) -> Decorated:
+    """Add what any task can say beside type, payload and when it runs."""
+    for option in reversed(_TASK_OPTIONS):
+        command = option(command)
+    return command
+
+
 class NameList(click.ParamType):
     """Names joined by commas."""
 
@@ -95,3 +102,14 @@ class When(click.ParamType):
             return datetime.fromisoformat(str(value)).astimezone()
         except ValueError:
             self.fail(f"saw {value!r}, want ISO 8601 such as 2026-01-31T12:00, or an age such as 15m", param, ctx)
+
+
+_TASK_OPTIONS = (
+    click.option("--priority", type=click.Choice(PRIORITIES), help="[default: normal]"),
+    click.option("--expires-at", type=When(), help="A task that has not started by then expires."),
+    click.option("--ordering-key", metavar="KEY", help="Tasks of one key run one at a time, in order."),
+    click.option("--max-attempts", type=click.IntRange(1, 100), help="Runs before it is dead-lettered."),
+    click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Bound of one run."),
+    click.option("--label", "labels", type=Label(), multiple=True, help="Pair to find it by; give it again for more."),
+    click.option("--callback-url", metavar="URL", help="Gets the outcome by POST."),
+)

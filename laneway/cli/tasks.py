@@ -1,37 +1,28 @@
 import time
 from contextlib import nullcontext
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from laneway.cli.configuration import configured
+from laneway.cli.api import client_of, payload_of
 from laneway.cli.failures import DONE, FAILED
-from laneway.cli.options import PRIORITIES, STATES, Label, When, api_option, json_option
+from laneway.cli.options import PRIORITIES, STATES, Label, When, api_option, json_option, task_options
 from laneway.cli.output import console, show_json, show_status, state_text, time_text
 
 if TYPE_CHECKING:
-    from laneway.client import Client, ListOptions, SubmitOptions
+    from laneway.client import ListOptions, SubmitOptions
     from schemas.status import Status
 
-# Somebody sits before the terminal: an API that is not there is said soon.
-PATIENCE = timedelta(seconds=2)
 LOOK_EVERY = 0.2
 
 
 @click.command()
 @click.argument("type_name", metavar="TYPE")
 @click.argument("payload", metavar="JSON")
-@click.option("--priority", type=click.Choice(PRIORITIES), help="[default: normal]")
 @click.option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait before the first run.")
 @click.option("--run-at", type=When(), help="Not before this time.")
-@click.option("--expires-at", type=When(), help="A task that has not started by then expires.")
-@click.option("--ordering-key", metavar="KEY", help="Tasks of one key run one at a time, in order.")
-@click.option("--max-attempts", type=click.IntRange(1, 100), help="Runs before it is dead-lettered.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Bound of one run.")
-@click.option("--label", "labels", type=Label(), multiple=True, help="Pair to find it by; give it again for more.")
-@click.option("--callback-url", metavar="URL", help="Gets the outcome by POST.")
+@task_options
 @click.option("--idempotency-key", metavar="KEY", help="The same key with the same body is the same task.")
 @click.option("--wait", is_flag=True, help="Wait for the outcome and print it; exit code 1 unless it succeeded.")
 @api_option()
@@ -55,7 +46,7 @@ def submit(
         "labels": dict(labels) or None,
     }
     options: SubmitOptions = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]  # click's names are its names
-    document = _payload(payload)
+    document = payload_of(payload)
     with client_of(api) as client:
         status = client.submit(type_name, document, **options)
         if not wait:
@@ -177,35 +168,6 @@ def _fields(type_document: dict[str, Any]) -> str:
     schema = type_document.get("payload_schema", {})
     required = set(schema.get("required", ()))
     return ", ".join(name if name in required else f"[{name}]" for name in schema.get("properties", {}))
-
-
-def client_of(api: str | None) -> "Client":
-    """A client of the API at ``api``, else of the one that the settings name."""
-    from laneway.client import Client
-
-    if api is None:
-        settings = configured().settings.api
-        host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104  (asked, not bound)
-        api = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    return Client(api, retry_for=PATIENCE)
-
-
-def _payload(text: str) -> Any:
-    import msgspec
-
-    if text == "-":
-        data = click.get_binary_stream("stdin").read()
-    elif text.startswith("@"):
-        path = Path(text[1:])
-        if not path.is_file():
-            raise click.BadParameter(f"there is no file {path}", param_hint="JSON")
-        data = path.read_bytes()
-    else:
-        data = text.encode()
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"no JSON: {error}", param_hint="JSON") from None
 
 
 def _show(current: "Status", as_json: bool) -> None:

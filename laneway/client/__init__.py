@@ -19,14 +19,25 @@ from laneway.client.operations import (
     ListOptions,
     Request,
     Response,
+    ScheduleOptions,
     SubmitOptions,
     TaskPage,
 )
 from laneway.files import StoredFile
+from schemas.schedule import ScheduleView
 from schemas.status import Status
 from schemas.task import Priority
 
-__all__ = ["AsyncClient", "CancelAnswer", "Client", "LaneState", "ListOptions", "SubmitOptions", "TaskPage"]
+__all__ = [
+    "AsyncClient",
+    "CancelAnswer",
+    "Client",
+    "LaneState",
+    "ListOptions",
+    "ScheduleOptions",
+    "SubmitOptions",
+    "TaskPage",
+]
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 RETRIED_FOR: Final = timedelta(seconds=10)
@@ -117,6 +128,29 @@ class Client:
     def types(self) -> operations.TypeDocuments:
         """Every type with its JSON Schema, retry policy and time-out."""
         return self._run(operations.list_types())
+
+    def schedule(
+        self,
+        name: str,
+        cron: str,
+        type: str,  # noqa: A002  (the contract's word)
+        payload: object,
+        **options: Unpack[ScheduleOptions],
+    ) -> ScheduleView:
+        """Make a task by the clock, or replace the schedule of this name."""
+        return self._run(operations.put_schedule(name, cron, type, payload, options))
+
+    def get_schedule(self, name: str) -> ScheduleView:
+        """A schedule: its next times, and what became of the last."""
+        return self._run(operations.get_schedule(name))
+
+    def schedules(self) -> operations.ScheduleViews:
+        """Every schedule, by name."""
+        return self._run(operations.list_schedules())
+
+    def unschedule(self, name: str) -> None:
+        """Have a schedule fire no more; the tasks that it made go on."""
+        self._run(operations.delete_schedule(name))
 
     def upload(self, file: Path | bytes, *, name: str | None = None, content_type: str | None = None) -> StoredFile:
         """Store a file; payloads refer to it by its ``ref``."""
@@ -255,6 +289,29 @@ class AsyncClient:
     async def types(self) -> operations.TypeDocuments:
         """Every type with its JSON Schema, retry policy and time-out."""
         return await self._run(operations.list_types())
+
+    async def schedule(
+        self,
+        name: str,
+        cron: str,
+        type: str,  # noqa: A002  (the contract's word)
+        payload: object,
+        **options: Unpack[ScheduleOptions],
+    ) -> ScheduleView:
+        """Make a task by the clock, or replace the schedule of this name."""
+        return await self._run(operations.put_schedule(name, cron, type, payload, options))
+
+    async def get_schedule(self, name: str) -> ScheduleView:
+        """A schedule: its next times, and what became of the last."""
+        return await self._run(operations.get_schedule(name))
+
+    async def schedules(self) -> operations.ScheduleViews:
+        """Every schedule, by name."""
+        return await self._run(operations.list_schedules())
+
+    async def unschedule(self, name: str) -> None:
+        """Have a schedule fire no more; the tasks that it made go on."""
+        await self._run(operations.delete_schedule(name))
 
     async def upload(
         self, file: Path | bytes, *, name: str | None = None, content_type: str | None = None

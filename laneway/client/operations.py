@@ -16,6 +16,7 @@ from laneway.files import StoredFile
 from laneway.ids import new_id
 from schemas.control import Cancelled
 from schemas.errors import AdmissionError, TaskFailedError, UnavailableError
+from schemas.schedule import Missed, Overlap, ScheduleView
 from schemas.status import State, Status
 from schemas.task import Priority
 
@@ -46,6 +47,24 @@ class SubmitOptions(TypedDict, total=False):
     callback_url: str
     idempotency_key: str
     """The same key with the same body is the same task. Unless given, one is made: a retry makes no second task."""
+
+
+class ScheduleOptions(TypedDict, total=False):
+    """What a schedule can say beside its name, its cron expression, and type and payload of its tasks."""
+
+    timezone: str
+    """IANA name; UTC unless given."""
+    missed: Missed | str
+    overlap: Overlap | str
+    paused: bool
+    priority: Priority | str
+    expires_at: datetime
+    ordering_key: str
+    max_attempts: int
+    timeout: timedelta
+    """Bound of one attempt."""
+    labels: Mapping[str, str]
+    callback_url: str
 
 
 class ListOptions(TypedDict, total=False):
@@ -121,15 +140,14 @@ class Response(NamedTuple):
 # differ in how they carry them.
 Operation = Generator[Request, Response, Answer]
 TypeDocuments = list[dict[str, Any]]
+ScheduleViews = list[ScheduleView]
+_OF_A_SCHEDULE: Final = frozenset({"timezone", "missed", "overlap", "paused"})
 
 
 def submit(type_name: str, payload: object, options: SubmitOptions) -> Operation[Status]:
     """Ask for a task; under a key, so that sending it twice makes one task."""
     body: dict[str, Any] = {"type": type_name, "payload": payload}
-    for name, value in options.items():
-        if name == "idempotency_key" or value is None:
-            continue
-        body[name] = value.total_seconds() if isinstance(value, timedelta) else value
+    body |= _said({name: value for name, value in options.items() if name != "idempotency_key"})
     given = options.get("idempotency_key")
     headers = {"Content-Type": "application/json", "Idempotency-Key": given or new_id()}
     content = msgspec.json.encode(body, enc_hook=_plain)
@@ -209,6 +227,38 @@ def list_types() -> Operation[TypeDocuments]:
     return document["types"]
 
 
+def put_schedule(
+    name: str, cron: str, type_name: str, payload: object, options: ScheduleOptions
+) -> Operation[ScheduleView]:
+    """Make a schedule, or replace the one of its name."""
+    own = {key: value for key, value in options.items() if key in _OF_A_SCHEDULE and value is not None}
+    of_task = {key: value for key, value in options.items() if key not in own}
+    task = {"type": type_name, "payload": payload, **_said(of_task)}
+    document = {"name": name, "cron": cron, "task": task, **own}
+    content = msgspec.json.encode(document, enc_hook=_plain)
+    headers = {"Content-Type": "application/json"}
+    response = yield Request(method="POST", path="/api/schedules", headers=headers, content=content)
+    return _decoded(response, ScheduleView)
+
+
+def get_schedule(name: str) -> Operation[ScheduleView]:
+    """Ask for a schedule."""
+    response = yield Request(method="GET", path=f"/api/schedules/{quote(name, safe='')}")
+    return _decoded(response, ScheduleView)
+
+
+def list_schedules() -> Operation[list[ScheduleView]]:
+    """Ask for every schedule."""
+    response = yield Request(method="GET", path="/api/schedules")
+    return _decoded(response, dict[str, list[ScheduleView]])["schedules"]
+
+
+def delete_schedule(name: str) -> Operation[None]:
+    """Have a schedule fire no more."""
+    response = yield Request(method="DELETE", path=f"/api/schedules/{quote(name, safe='')}")
+    raise_for_problem(response)
+
+
 def upload(file: Path | bytes, name: str | None, content_type: str | None) -> Operation[StoredFile]:
     """Send a file."""
     shown = name or (file.name if isinstance(file, Path) else "upload")
@@ -240,6 +290,15 @@ def raise_for_problem(response: Response) -> None:
 def _decoded(response: Response, expected: type[Answer]) -> Answer:
     raise_for_problem(response)
     return msgspec.json.decode(response.body, type=expected)
+
+
+def _said(options: Mapping[str, object]) -> dict[str, object]:
+    """What was said, as the API takes it."""
+    return {
+        name: value.total_seconds() if isinstance(value, timedelta) else value
+        for name, value in options.items()
+        if value is not None
+    }
 
 
 def _plain(value: object) -> object:

@@ -4,10 +4,12 @@ import time
 from typing import Any, Final
 
 import structlog
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from schemas.settings import Settings
 
 _REPEAT_SECONDS: Final = 30.0
+_AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 
 
 class ClientLogger:
@@ -45,3 +47,15 @@ def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
         "socket.keepalive.enable": True,
         **settings.kafka.client_options,
     }
+
+
+def failure(message: Message) -> KafkaError | None:
+    """What a consumer was given instead of a record, unless the client mends it by itself.
+
+    Raises:
+        KafkaException: the broker refuses.
+    """
+    error = message.error()
+    if error is not None and error.code() not in _AWAY and error.code() != KafkaError._PARTITION_EOF:
+        raise KafkaException(error)
+    return error
