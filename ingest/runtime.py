@@ -100,6 +100,7 @@ class Runtime:
         return {
             "broker": broker,
             "topics": None if self.topics_verified else "not verified yet",
+            "schedules": None if self.schedules.known else "not read yet",
             "view": None if behind == 0 else "not started" if behind is None else f"{behind} records behind",
         }
 

@@ -74,6 +74,11 @@ class Schedules:
         await self._follower.close()
         await self._ends.close()
 
+    @property
+    def known(self) -> bool:
+        """Whether the log has once been read to its end."""
+        return self._follower.caught_up
+
     async def put(self, body: bytes, moment: Moment) -> tuple[ScheduleView, bool]:
         """Make a schedule, or replace the one of its name; answers whether it was not there before.
 

@@ -10,6 +10,7 @@ from tests.support.api import free_port, running_api
 from tests.support.waiting import eventually
 
 BODY = {"type": "chat", "payload": {"message": "What is a lane?"}}
+SCHEDULE = {"name": "daily", "cron": "0 0 * * *", "task": BODY}
 
 
 async def test_no_202_without_a_broker(tmp_path: Path) -> None:
@@ -29,13 +30,20 @@ async def test_no_202_without_a_broker(tmp_path: Path) -> None:
                     assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
                     assert int(refused.headers["retry-after"]) >= 1
                     assert refused.headers["content-type"] == "application/problem+json"
+                for asked in (client.post("/api/schedules", json=SCHEDULE), client.get("/api/schedules")):
+                    assert (await asked).status_code == httpx.codes.SERVICE_UNAVAILABLE
                 kafka.start_nodes(1)
 
                 async def accepted() -> str | None:
                     answer = await client.post("/api/tasks", json=BODY)
                     return answer.json()["id"] if answer.status_code == httpx.codes.ACCEPTED else None
 
+                async def scheduled() -> bool:
+                    answer = await client.post("/api/schedules", json=SCHEDULE)
+                    return answer.is_success
+
                 after = await eventually(accepted, within=60)
+                await eventually(scheduled, within=60)
                 for task_id in (before, after):
                     found = await client.get(f"/api/tasks/{task_id}")
                     assert found.status_code == httpx.codes.OK, found.text

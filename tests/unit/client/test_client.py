@@ -13,6 +13,7 @@ from schemas.errors import (
     AdmissionError,
     IdempotencyConflictError,
     InvalidTaskError,
+    ScheduleNotFoundError,
     TaskFailedError,
     TaskNotFoundError,
     TypeNotFoundError,
@@ -221,3 +222,49 @@ def test_under_a_key_of_the_callers_no_try_says_its_number() -> None:
     with Client(transport=transport) as client:
         client.submit("email", {}, idempotency_key="order-7")
     assert "Laneway-Try" not in asked[0].headers
+
+
+def test_a_schedule_is_asked_for_listed_and_taken_back() -> None:
+    made = {
+        "name": "nightly",
+        "cron": "0 2 * * *",
+        "timezone": "Europe/Berlin",
+        "task": {"type": "email", "payload": {"to": "a"}},
+        "missed": "all",
+        "overlap": "skip",
+        "paused": False,
+        "defined_at": "2026-01-31T00:00:00Z",
+        "next": ["2026-02-01T02:00:00+01:00"],
+    }
+    unknown = problem(404, "schedule-not-found")
+    transport, asked = answers(
+        document(made, 201), document(made), document({"schedules": [made]}), httpx.Response(204), unknown
+    )
+    with Client(transport=transport) as client:
+        schedule = client.schedule(
+            *("nightly", "0 2 * * *", "email", {"to": "a"}),
+            timezone="Europe/Berlin",
+            missed="all",
+            overlap="skip",
+            timeout=timedelta(seconds=5),
+            labels={"tenant": "acme"},
+        )
+        assert schedule.next[0] == datetime(2026, 2, 1, 1, tzinfo=UTC)
+        assert client.get_schedule("nightly") == schedule
+        assert client.schedules() == [schedule]
+        client.unschedule("nightly")
+        with pytest.raises(ScheduleNotFoundError):
+            client.unschedule("nightly")
+    assert msgspec.json.decode(asked[0].content) == {
+        "name": "nightly",
+        "cron": "0 2 * * *",
+        "timezone": "Europe/Berlin",
+        "missed": "all",
+        "overlap": "skip",
+        "task": {"type": "email", "payload": {"to": "a"}, "timeout": 5.0, "labels": {"tenant": "acme"}},
+    }
+    assert [(request.method, request.url.path) for request in asked[1:4]] == [
+        ("GET", "/api/schedules/nightly"),
+        ("GET", "/api/schedules"),
+        ("DELETE", "/api/schedules/nightly"),
+    ]

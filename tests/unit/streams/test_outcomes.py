@@ -10,16 +10,19 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 
 from laneway.kafka.producer import OutgoingRecord, RecordMetadata, Then
+from schemas import codec
 from schemas.headers import FIRST_DELIVERY
 from schemas.retry import Retry, RetryPolicy
-from schemas.status import ErrorInfo, State
+from schemas.schedule import ScheduleDone
+from schemas.status import ErrorInfo, State, Status
 from schemas.task import Lane, Priority, Task
-from schemas.topics import Topics
+from schemas.topics import Topics, partition_of
 from streams.outcomes import Outcomes
 from streams.publisher import Publisher
 from streams.work import Partition, Source, Work
 
 LANE = Lane("t", Priority.NORMAL)
+FIRED_AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 class Sink:
@@ -49,9 +52,12 @@ class TypeOfTask:
     retry = RetryPolicy()
 
 
-def work(*, ordering_key: str | None = None) -> Work:
+def work(*, ordering_key: str | None = None, schedule: str | None = None) -> Work:
     record = ConsumerRecord("laneway.tasks.t.normal", 0, 5, 0, 0, b"a", b"{}", None, 1, 2, ())
-    task = Task(id="a", type="t", payload=msgspec.Raw(b"{}"), ordering_key=ordering_key)
+    run_at = FIRED_AT if schedule else None
+    task = Task(
+        id="a", type="t", payload=msgspec.Raw(b"{}"), ordering_key=ordering_key, schedule=schedule, run_at=run_at
+    )
     return Work(Source(Partition(LANE, 0), cast("Any", record)), task, cast("Any", TypeOfTask()), FIRST_DELIVERY)
 
 
@@ -121,3 +127,30 @@ async def test_a_run_that_was_followed_in_place_is_known(bench: Bench) -> None:
     assert following is not None
     assert following.attempt == 2
     assert not bench.outcomes.knows(failed.key)
+
+
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.EXPIRED, State.CANCELLED, State.DEAD_LETTERED])
+def test_whatever_ends_a_task_of_a_schedule_tells_the_schedule(state: State) -> None:
+    publisher, ended = Publisher(Topics(), 4, "w"), work(schedule="tick")
+    error = ErrorInfo("E", "no", False)
+    if state is State.DEAD_LETTERED:
+        records = publisher.dead_lettered(ended, "rejected", error)
+    else:
+        records = publisher.finished(ended, state)
+    status = codec.decode(records[0].value, Status)
+    for told in (records, publisher.repaired(ended, status)):
+        done = [record for record in told if record.topic == "laneway.schedules"]
+        assert [(record.key, record.partition) for record in done] == [(b"tick/done", partition_of("tick", 4))]
+        assert codec.decode(done[0].value, ScheduleDone) == ScheduleDone(
+            task_id="a", fired_at=FIRED_AT, state=state, at=status.finished_at or status.updated_at
+        )
+
+
+def test_only_the_end_of_a_task_of_a_schedule_tells_one() -> None:
+    publisher, retry = Publisher(Topics(), 4, "w"), Retry(timedelta(0), True, ErrorInfo("E", "no", True))
+    told = [
+        *publisher.finished(work(), State.SUCCEEDED),
+        *publisher.running(work(schedule="tick")),
+        *publisher.retrying(work(schedule="tick"), retry, FIRED_AT)[1],
+    ]
+    assert "laneway.schedules" not in {record.topic for record in told}
