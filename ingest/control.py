@@ -196,7 +196,7 @@ class ControlDesk:
             if record.topic == self._topics.control:
                 asked = codec.decode(record.value, LaneControl)
                 self._lanes[asked.lane] = asked
-            elif waiting := self._waiting.get(record.key):
+            elif waiting := self._waiting.get((record.key or b"").decode(errors="replace")):
                 cancellation = codec.decode(record.value, Cancellation)
                 for answer in waiting:
                     if cancellation.answered and not answer.done():

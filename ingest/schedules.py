@@ -1,8 +1,6 @@
 """Schedules as the API takes and tells them: kept in the log, followed in memory."""
 
-import asyncio
-from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
 
@@ -12,9 +10,8 @@ import structlog
 from ingest.admission import SOURCE, Admission, Moment, decode_body
 from laneway.cron import Cron, CronError, TimeZoneError
 from laneway.ids import new_id
-from laneway.kafka.ends import LogEnds
-from laneway.kafka.follower import FollowedRecord, TopicFollower
 from laneway.kafka.log import Log
+from laneway.kafka.table import TableFollower, TableRecord
 from laneway.kafka.wire import EncodedRecord, encoded_record
 from laneway.schedules import ScheduleBook, ScheduleEntry
 from schemas.codec import encode
@@ -60,10 +57,9 @@ class Schedules:
         self._log = log
         self._topic = Topics(settings.kafka.topic_prefix).schedules
         self._partitions = settings.kafka.partitions
-        self._bound = settings.api.accept_timeout
+        self._bound = timedelta(seconds=settings.api.accept_timeout)
         self._book = ScheduleBook(self._partitions)
-        self._ends = LogEnds(settings, self._topic)
-        self._follower = TopicFollower(settings, self._topic, self._apply)
+        self._follower = TableFollower(settings, [self._topic], self._apply, "laneway-api-schedules")
 
     def start(self) -> None:
         """Begin to follow the log."""
@@ -72,7 +68,6 @@ class Schedules:
     async def close(self) -> None:
         """Stop following it."""
         await self._follower.close()
-        await self._ends.close()
 
     @property
     def known(self) -> bool:
@@ -161,20 +156,16 @@ class Schedules:
     async def _catch_up(self) -> None:
         """Wait until everything that was in the log at the call is known."""
         try:
-            async with asyncio.timeout(self._bound):
-                await self._follower.reached(await self._ends.ask())
+            await self._follower.current(self._bound)
         except BrokerUnavailableError as error:
-            raise UnavailableError(f"the log cannot be asked: {error}") from error
-        except TimeoutError as error:
-            raise UnavailableError("schedules are behind the log, so it cannot be known yet; ask again") from error
+            raise UnavailableError(f"schedules cannot be known yet: {error}; ask again") from error
 
-    def _apply(self, records: Sequence[FollowedRecord]) -> None:
-        for partition, offset, key, value in records:
-            try:
-                self._book.apply(partition, key, value)
-            except UndecodableRecordError as error:
-                at = position(self._topic, partition, offset)
-                log.warning("unreadable record of a schedule skipped", position=at, said=str(error))
+    def _apply(self, record: TableRecord) -> None:
+        try:
+            self._book.apply(record.partition, record.key, record.value)
+        except UndecodableRecordError as error:
+            at = position(self._topic, record.partition, record.offset)
+            log.warning("unreadable record of a schedule skipped", position=at, said=str(error))
 
 
 def view_of(schedule: Schedule, entry: ScheduleEntry, now: datetime) -> ScheduleView:

@@ -104,7 +104,7 @@ class Control:
                             reason=asked.reason,
                         )
             elif record.value is None:
-                self.cancellations.learn(record.key, None)
+                self.cancellations.learn((record.key or b"").decode(errors="replace"), None)
             else:
                 cancellation = codec.decode(record.value, Cancellation)
                 self.cancellations.learn(cancellation.id, CalledOff(cancellation, record.partition))

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from laneway.kafka.clients import client_config
+from laneway.kafka.clients import client_config, failure
 from laneway.kafka.ends import LogEnds
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
@@ -21,9 +21,6 @@ log = structlog.get_logger(__name__)
 _BATCH: Final = 1_000
 _POLL: Final = 0.2
 _TRY_AGAIN_AFTER: Final = 1.0
-_PASSING: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT})
-"""What the client gets over by itself."""
-
 Place = tuple[str, int]
 
 
@@ -32,7 +29,8 @@ class TableRecord(NamedTuple):
 
     topic: str
     partition: int
-    key: str
+    offset: int
+    key: bytes | None
     value: bytes | None
 
 
@@ -79,6 +77,11 @@ class TableFollower:
             await ends.close()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every partition has once been read to the end that it had then."""
+        return len(self._positions) == len(self._places)
 
     async def current(self, within: timedelta, numbers: Collection[int] | None = None) -> None:
         """Wait until every record that was there at the call has been taken.
@@ -158,13 +161,11 @@ def _read(messages: list[Message]) -> list[tuple[TableRecord | None, Place, int]
     read: list[tuple[TableRecord | None, Place, int]] = []
     for message in messages:
         topic, number, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-        error = message.error()
+        error = failure(message)
         if error is None:
-            key = (message.key() or b"").decode(errors="replace")
-            read.append((TableRecord(topic, number, key, message.value()), (topic, number), offset + 1))
+            record = TableRecord(topic, number, offset, message.key(), message.value())
+            read.append((record, (topic, number), offset + 1))
         elif error.code() == KafkaError._PARTITION_EOF:
             # Where the log ends, which may be beyond the last record: compaction leaves gaps.
             read.append((None, (topic, number), offset))
-        elif error.code() not in _PASSING:
-            raise KafkaException(error)
     return read
