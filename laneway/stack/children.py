@@ -227,7 +227,8 @@ class Child:
         self, process: "subprocess.Popen[bytes]", ears: threading.Thread, ended: "asyncio.Future[int]"
     ) -> None:
         # Left unreaped until its group is gone: until then its number cannot belong to anybody else.
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ChildProcessError):  # whoever signalled it meanwhile has reaped it: Popen looks first
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         if self._log is not None:
             _kill_group(process.pid)
         ears.join(_LAST_WORDS_WITHIN)

@@ -19,6 +19,7 @@ from schemas.settings import Settings
 from schemas.status import State
 from schemas.topics import partition_of
 from tests.support.chaos.processes import crash_mark, with_crash_point
+from tests.support.fleets import says
 from tests.support.schedules import define, expected_ids, put, schedule_of
 from tests.support.waiting import eventually
 from tests.support.workers import RunningWorker, outcome_records, running_worker
@@ -58,16 +59,18 @@ async def _each_second_once(settings: Settings, tmp_path: Path, *, seconds: floa
         ]
         define(settings, *schedules)
         await eventually(crash_mark(settings, BETWEEN_TASK_AND_PROGRESS).exists, within=40, what="a death in between")
+        await says(struck.log, "worker ready", times=2)
         for number, strike in enumerate(strikes, 1):
             at = began + number * seconds / (len(strikes) + 1) + random.uniform(-0.5, 0.5)
             await asyncio.sleep(max(0.0, at - asyncio.get_running_loop().time()))
             await _fires(struck)
-            os.killpg(struck.process.pid, strike)
             if strike is signal.SIGSTOP:
-                # Taken for dead, it comes back in the middle of whatever it was at.
+                os.killpg(struck.process.pid, signal.SIGSTOP)
+                # Taken for dead, it comes back in the middle of whatever it was at, and goes on for a while.
                 await asyncio.sleep(settings.worker.session_timeout + 2)
                 os.killpg(struck.process.pid, signal.SIGCONT)
-                assert struck.stop() == 0
+                await asyncio.sleep(2)
+            struck.kill()
             struck = scheduler(number)
             await struck.ready()
         await asyncio.sleep(max(0.0, began + seconds - asyncio.get_running_loop().time()))

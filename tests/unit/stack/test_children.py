@@ -1,5 +1,8 @@
 import asyncio
+import os
+import signal
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -106,3 +109,26 @@ async def test_one_that_ignores_sigterm_is_killed_with_what_it_started(tmp_path:
     await played.stop(timedelta(seconds=0.2))
     assert not is_alive(pid)
     assert heard.deaths == []
+
+
+async def test_one_that_a_signal_finds_dead_is_heard_of_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looked_at = os.waitid, threading.Event()
+
+    def late(kind: int, pid: int, options: int) -> object:
+        looked_at.wait(10)
+        return look(kind, pid, options)
+
+    monkeypatch.setattr(os, "waitid", late)
+    heard = Heard()
+    played = child(tmp_path, heard, 'import time\nprint(\'{"event": "on", "level": "info"}\')\ntime.sleep(600)\n', "on")
+    await asyncio.wait_for(played.ready.wait(), 20)
+    pid = played.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: not is_alive(pid))
+    played.signal(signal.SIGTERM)
+    looked_at.set()
+    await eventually(lambda: heard.deaths == [-signal.SIGKILL], within=20)
+    await played.stop(timedelta(seconds=5))
