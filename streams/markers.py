@@ -97,6 +97,7 @@ class MarkerReader:
             "group.id": f"{settings.kafka.topic_prefix}markers",  # required by the client; never joined
             "enable.auto.commit": False,
             "enable.partition.eof": False,
+            "queued.max.messages.kbytes": 8_192,  # else it fetches ahead as much as 64 MB that nobody asked for
             "fetch.wait.max.ms": 2,
         }
         self._admin = AdminClient(self._admin_config)

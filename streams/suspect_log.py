@@ -81,6 +81,7 @@ class SuspectReader:
                 "group.id": f"{settings.kafka.topic_prefix}suspects",  # required by the client; never joined
                 "enable.auto.commit": False,
                 "fetch.wait.max.ms": 2,
+                "queued.max.messages.kbytes": 1_024,
             }
         )
 
