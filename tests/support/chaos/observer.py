@@ -37,6 +37,8 @@ class _Told(msgspec.Struct):
     deferrals: int = 0
     generation: int = 1
     worker: str | None = None
+    claim: str | None = None
+    """In a record of ``status`` that is none yet: a key's claim on its id."""
 
 
 _task = msgspec.json.Decoder(_Task).decode
@@ -185,6 +187,8 @@ class Observer:
 
 def _keep(told: dict[str, list[Told]], value: bytes, at: float) -> None:
     found = _told(value)
+    if found.claim is not None:
+        return
     told[found.id].append(Told(found.state, found.generation, found.attempt, found.deferrals, at, found.worker))
 
 
