@@ -75,15 +75,14 @@ class SuspectReader:
     def __init__(self, settings: Settings) -> None:
         topics = Topics(settings.kafka.topic_prefix)
         self._topic = topics.suspects
-        self._consumer = Consumer(
-            {
-                **client_config(settings, "laneway-suspects"),
-                "group.id": f"{settings.kafka.topic_prefix}suspects",  # required by the client; never joined
-                "enable.auto.commit": False,
-                "fetch.wait.max.ms": 2,
-                "queued.max.messages.kbytes": 1_024,
-            }
-        )
+        self._config = {
+            **client_config(settings, "laneway-suspects"),
+            "group.id": f"{settings.kafka.topic_prefix}suspects",  # required by the client; never joined
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 2,
+            "queued.max.messages.kbytes": 1_024,
+        }
+        self._consumer = Consumer(self._config)
 
     def read(self, partitions: Iterable[int]) -> list[Suspect]:
         """All of these partitions; there is hardly ever one.
@@ -94,6 +93,9 @@ class SuspectReader:
         try:
             return [suspect for number in partitions for suspect in self._read(number)]
         except (KafkaException, TimeoutError) as error:
+            # One that saw its brokers go may know none of the partitions any more, and asks nobody again.
+            self._consumer.close()
+            self._consumer = Consumer(self._config)
             raise BrokerUnavailableError(f"suspects not read: {error}") from error
 
     def close(self) -> None:
