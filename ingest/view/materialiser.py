@@ -72,7 +72,7 @@ class Materialiser:
             try:
                 identity = self._identity()
                 self._doubtful.clear()
-                store = ViewStore(self._path, identity)
+                store = ViewStore(self._path, identity, self._settings.kafka.partitions)
             except (BrokerUnavailableError, sqlite3.Error, OSError) as error:
                 log.warning("status view waits", reason=str(error))
                 self._stopping.wait(_RETRY_SECONDS)

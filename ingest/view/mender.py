@@ -13,11 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ingest.view.store import ViewStore
 from laneway.kafka.clients import client_config
-from schemas.codec import decode
 from schemas.headers import cloud_event, timestamp
 from schemas.settings import Settings
-from schemas.status import Status
-from schemas.topics import partition_of
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +31,6 @@ class Mender:
     def __init__(self, settings: Settings, topic: str) -> None:
         self._config = {**client_config(settings, "laneway-view-mender"), "enable.idempotence": True, "acks": "all"}
         self._topic = topic
-        self._partitions = settings.kafka.partitions
         self._producer: Producer | None = None
         self._looked_at = 0.0
         self._seen: set[str] = set()
@@ -53,15 +49,11 @@ class Mender:
         self._looked_at = now
         for task_id in self._seen & behind.keys():
             document = store.document(task_id)
-            if document is not None and self._partition(document) == behind[task_id]:
+            if document is not None:
                 self._append(task_id, behind[task_id], document)
-            else:  # deleted meanwhile, or a claim on a task whose statuses lie in the partition of its ordering key
+            else:  # deleted meanwhile
                 del behind[task_id]
         self._seen = set(behind)
-
-    def _partition(self, document: bytes) -> int:
-        status = decode(document, Status)
-        return partition_of(status.ordering_key or status.id, self._partitions)
 
     def _append(self, task_id: str, partition: int, document: bytes) -> None:
         # Made when it is first needed, which for most views is never.

@@ -14,7 +14,7 @@ from ingest.view import schema
 from schemas.codec import decode
 from schemas.errors import UndecodableRecordError
 from schemas.status import State, Status, order
-from schemas.topics import position
+from schemas.topics import partition_of, position
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,8 @@ class ViewStore:
         sqlite3.DatabaseError: (every method) the file is damaged.
     """
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(self, path: Path, identity: str, partitions: int) -> None:
+        self._partitions = partitions
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._connection = self._open(identity)
@@ -156,7 +157,9 @@ class ViewStore:
         task_id = status.id
         step = _step(status)
         pending = changes.rows.get(task_id)
-        changes.last[task_id] = (record.partition, step)
+        # The claim of a task with an ordering key lies where its id says, maybe not where its statuses do.
+        if not status.claim or record.partition == partition_of(status.ordering_key or task_id, self._partitions):
+            changes.last[task_id] = (record.partition, step)
         if status.claim:
             if status.created_at >= oldest:
                 claim = (task_id, schema.microseconds(status.created_at), record.value)

@@ -18,6 +18,7 @@ from schemas.status import ErrorInfo, State, Status, supersedes
 from schemas.task import Priority
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+PARTITIONS = 1
 
 
 def status(task_id: str = "a", state: State = State.QUEUED, **changes: object) -> Status:
@@ -36,7 +37,7 @@ def status(task_id: str = "a", state: State = State.QUEUED, **changes: object) -
 class View:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "status.db"
-        self.store = ViewStore(self.path, "cluster/topic")
+        self.store = ViewStore(self.path, "cluster/topic", PARTITIONS)
         self.next = 0
 
     def apply(self, *statuses: Status | bytes) -> None:
@@ -183,13 +184,13 @@ def test_a_file_from_before_the_machine_went_down_is_built_anew_unless_it_was_cl
     if in_order:
         view.store.close()
     monkeypatch.setattr(schema, "boot_id", lambda: "the next start")
-    assert ViewStore(view.path, "cluster/topic").positions() == ({0: 1} if kept else {})
+    assert ViewStore(view.path, "cluster/topic", PARTITIONS).positions() == ({0: 1} if kept else {})
 
 
 def test_a_file_whose_process_was_killed_is_gone_on_with(tmp_path: Path) -> None:
     view = View(tmp_path)
     view.apply(status())
-    assert ViewStore(view.path, "cluster/topic").positions() == {0: 1}
+    assert ViewStore(view.path, "cluster/topic", PARTITIONS).positions() == {0: 1}
 
 
 def test_a_file_that_a_reader_kept_from_the_disk_is_not_taken_for_closed_in_order(
@@ -203,7 +204,7 @@ def test_a_file_that_a_reader_kept_from_the_disk_is_not_taken_for_closed_in_orde
         view.apply(status("b"))
         view.store.close()
     monkeypatch.setattr(schema, "boot_id", lambda: "the next start")
-    assert ViewStore(view.path, "cluster/topic").positions() == {}
+    assert ViewStore(view.path, "cluster/topic", PARTITIONS).positions() == {}
 
 
 def test_a_claim_is_no_task_and_the_first_one_counts(tmp_path: Path) -> None:
@@ -226,6 +227,18 @@ def test_a_claim_behind_a_status_is_mended(tmp_path: Path) -> None:
     assert view.store.behind == {"a": 0}
     view.apply(status())
     assert not view.store.behind
+
+
+def test_a_claim_elsewhere_hides_no_status_that_lies_behind(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    late = status(ordering_key="k")
+    records = [
+        StatusRecord(0, 0, b"a", encode(status(state=State.SUCCEEDED, ordering_key="k"))),
+        StatusRecord(0, 1, b"a", encode(late)),
+        StatusRecord(1, 0, b"a", encode(status(ordering_key="k", claim="in the partition of its id"))),
+    ]
+    view.store.apply("status", records, {0: 2, 1: 1})
+    assert view.store.behind == {"a": 0}
 
 
 def test_claims_are_forgotten_with_their_statuses_or_when_they_are_old(tmp_path: Path) -> None:
