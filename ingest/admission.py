@@ -18,6 +18,7 @@ from schemas.codec import decode, encode
 from schemas.errors import (
     AdmissionError,
     BodyTooLargeError,
+    IdempotencyConflictError,
     InvalidTaskError,
     MalformedRequestError,
     PayloadError,
@@ -73,9 +74,9 @@ class Moment(NamedTuple):
     """Of every record that accepts a plain task, but for the record's own id and kind."""
 
 
-def moment(traceparent: bytes | None = None) -> Moment:
+def moment(traceparent: bytes | None = None, now: datetime | None = None) -> Moment:
     """Now, with the request's trace context, or a new one where it has none that is valid."""
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
         trace = traceparent
     else:
@@ -171,6 +172,14 @@ def keyed_id(key: str) -> str:
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         raise MalformedRequestError(f"Idempotency-Key has {len(key)} characters; want 1 to {MAX_KEY_LENGTH}")
     return id_for_key(key)
+
+
+def check_body(earlier: Status, digest: str) -> None:
+    """Raises IdempotencyConflictError: what is there already for a key is of another body."""
+    if earlier.fingerprint != digest:
+        raise IdempotencyConflictError(
+            "this Idempotency-Key was used with another body; use a new key for a new task", id=earlier.id
+        )
 
 
 class Admission:

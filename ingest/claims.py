@@ -6,12 +6,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from ingest.admission import Acceptance, Admission, Moment
+from ingest.admission import Acceptance, Admission, Moment, check_body
 from ingest.view.reader import ViewReader
 from laneway import crashpoints
 from laneway.kafka.log import Log
 from schemas.codec import decode
-from schemas.errors import IdempotencyConflictError, UnavailableError
+from schemas.errors import UnavailableError
 from schemas.status import Status
 
 _OWN_SECONDS: Final = 1.5
@@ -107,11 +107,3 @@ class Claims:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), left)
                 changed.clear()
-
-
-def check_body(earlier: Status, digest: str) -> None:
-    """Raises IdempotencyConflictError: what is there already for a key is of another body."""
-    if earlier.fingerprint != digest:
-        raise IdempotencyConflictError(
-            "this Idempotency-Key was used with another body; use a new key for a new task", id=earlier.id
-        )

@@ -12,13 +12,14 @@ from ingest.admission import (
     Acceptance,
     Admission,
     Moment,
+    check_body,
     decode_batch,
     decode_submission,
     fingerprint,
     keyed_id,
     split_batch,
 )
-from ingest.claims import Claims, Won, check_body
+from ingest.claims import Claims, Won
 from ingest.recent import RecentTasks
 from ingest.view.reader import ViewReader
 from laneway import crashpoints

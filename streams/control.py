@@ -7,8 +7,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from laneway.kafka.log import RecordSink
-from laneway.kafka.producer import OutgoingRecord
+from laneway.kafka.records import OutgoingRecord, RecordSink
 from laneway.kafka.table import TableFollower, TableRecord
 from schemas import codec
 from schemas.control import Cancellation, Cancelled, LaneControl

@@ -5,8 +5,8 @@ Everything here runs on the worker's loop, so nothing needs a lock; handlers run
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -22,11 +22,11 @@ from schemas.status import State, Status, order, supersedes
 from schemas.task import Lane, Priority, Task
 from streams import turns
 from streams.cancelling import Cancellations
+from streams.clock import Clock, utc_now
 from streams.guard import CrashGuard
-from streams.lane_app import Record
 from streams.outcomes import Outcomes
 from streams.runs import Runs, fields_of, prefetch_for
-from streams.work import Partition, RunKey, Source, Work, next_delivery
+from streams.work import Partition, Record, RunKey, Source, Work, next_delivery
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +55,7 @@ class Dispatcher:
         cancellations: Cancellations,
         lease_holds: Callable[[Lane], bool],
         worker: str,
+        clock: Clock = utc_now,
     ) -> None:
         self._registry = registry
         self._outcomes = outcomes
@@ -64,6 +65,7 @@ class Dispatcher:
         self._lease_holds = lease_holds
         self._all_partitions = settings.kafka.partitions * len(Priority)
         self._worker = worker
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._prefetch = prefetch_for(settings)
         self._room: dict[Lane, asyncio.Event] = {}
@@ -149,7 +151,7 @@ class Dispatcher:
             if of_lane == lane and partition.held is None and (offset := partition.tracker.committable) is not None
         }
 
-    async def admit(self, lane: Lane, records: list[Record]) -> None:
+    async def admit(self, lane: Lane, records: Sequence[Record]) -> None:
         """Take records of one partition; returns when the lane has room for more.
 
         Raises:
@@ -319,12 +321,12 @@ class Dispatcher:
             return
         due = work.due
         if due is not None:
-            wait = (due - datetime.now(UTC)).total_seconds()
+            wait = (due - self._clock()).total_seconds()
             if wait > 0:
                 work.timer = self._loop.call_later(wait + 0.001, self._strike, work)
                 return
         expires_at = work.task.expires_at
-        if expires_at is not None and expires_at <= datetime.now(UTC):
+        if expires_at is not None and expires_at <= self._clock():
             self._runs.expire(work)
             return
         if work.task_type.key_rate is not None and work.task.ordering_key is not None:

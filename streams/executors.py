@@ -6,26 +6,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Raw
 
-from laneway.context import Context
-from schemas import codec
-from schemas.errors import ResultError, TaskCancelledError, TaskTimeoutError
+from schemas.errors import TaskCancelledError
 from schemas.settings import Settings
-from streams.attempt import Attempt
+from streams.attempt import CANCEL_GRACE, Attempt, Ended, arguments_of, not_begun, result_of, timed_out_after
 from streams.handler_loop import HandlerLoop, stand_back
 from streams.mailbox import Mailbox
 from streams.processes import Job, ProcessPool
 from streams.watch import LoopPulse
-
-MAX_RESULT_BYTES: Final = 512 * 1024
-CANCEL_GRACE: Final = 1.0
-"""Seconds that an ``async`` handler has to end after its time-out cancelled it; then it is left to itself."""
-
-Ended = Callable[[Any, Raw | BaseException], None]
-"""Gets an attempt's owner, and the result as JSON or what was raised."""
 
 
 class Executors:
@@ -125,7 +116,7 @@ class Executors:
             return
         attempt.called_off = True
         if attempt.call is not None and attempt.call.cancel():
-            self._return((attempt, _not_begun()))
+            self._return((attempt, not_begun()))
         elif attempt.task_type.executor == "process" and attempt.task is not None:
             attempt.task.cancel()
 
@@ -151,7 +142,7 @@ class Executors:
                 self.cancel(attempt)
             elif attempt.task_type.executor == "thread" or late > CANCEL_GRACE:
                 attempt.context.cancel()
-                self._return((attempt, _timed_out(attempt.timeout)))
+                self._return((attempt, timed_out_after(attempt.timeout)))
 
     def _stop(self, attempt: Attempt[Any], late: float) -> None:
         """End an attempt whose task was cancelled; one that does not let itself be ended is left to itself."""
@@ -174,20 +165,20 @@ class Executors:
         """An attempt of an ``async`` handler, on its loop."""
         try:
             if not loop.begun(attempt):
-                raise _not_begun()
-            returned = await attempt.task_type.handler(*_arguments(attempt))
+                raise not_begun()
+            returned = await attempt.task_type.handler(*arguments_of(attempt))
             result: Raw | BaseException = result_of(attempt.context, returned)
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
-            result = _timed_out(attempt.timeout, error) if attempt.timed_out and attempt.timeout else error
+            result = timed_out_after(attempt.timeout, error) if attempt.timed_out and attempt.timeout else error
         self._returns.put_paced((attempt, result), loop.loop)
 
     def _call(self, attempt: Attempt[Any]) -> None:
         """An attempt of a ``def`` handler, in its thread."""
         try:
             if attempt.called_off:
-                raise _not_begun()
+                raise not_begun()
             attempt.began = time.monotonic()
-            result: Raw | BaseException = result_of(attempt.context, attempt.task_type.handler(*_arguments(attempt)))
+            result: Raw | BaseException = result_of(attempt.context, attempt.task_type.handler(*arguments_of(attempt)))
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = error
         self._returns.put((attempt, result))
@@ -206,7 +197,7 @@ class Executors:
         try:
             result = await self._processes.run(job, context.report, timeout, partial(setattr, attempt, "tell"))
         except TimeoutError as error:
-            result = _timed_out(timeout or timedelta(0), error)
+            result = timed_out_after(timeout or timedelta(0), error)
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = error
         self._return((attempt, result))
@@ -217,54 +208,3 @@ class Executors:
             return
         attempt.over = True
         self._ended(attempt.owner, result)
-
-
-def _arguments(attempt: Attempt[Any]) -> tuple[Any, ...]:
-    task_type = attempt.task_type
-    value = task_type.validate(attempt.payload)
-    return (value, attempt.context) if task_type.takes_context else (value,)
-
-
-def result_of(context: Context, returned: object) -> Raw:
-    """What an attempt whose handler has returned ends with.
-
-    Raises:
-        ResultError: as ``encode_result``.
-        TaskCancelledError: the handler saw that its task was cancelled, and so what it returned is no result.
-    """
-    if context.saw_cancellation:
-        raise TaskCancelledError("cancelled while it ran")
-    return encode_result(returned)
-
-
-def _not_begun() -> TaskCancelledError:
-    return TaskCancelledError("cancelled before it started")
-
-
-def encode_result(result: object) -> Raw:
-    """A handler's result as JSON.
-
-    Raises:
-        ResultError: it is not JSON, or larger than a record can carry.
-    """
-    dump = getattr(result, "model_dump", None)
-    if callable(dump):  # a pydantic model
-        result = dump(mode="json")
-    try:
-        data = codec.encode(result)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ResultError(
-            f"the handler's result is not JSON: {error}; return dicts, lists, strings, numbers"
-        ) from error
-    if len(data) > MAX_RESULT_BYTES:
-        raise ResultError(
-            f"the handler's result has {len(data)} bytes, at most {MAX_RESULT_BYTES} fit a record;"
-            " write it to a file (ctx.files) and return its reference"
-        )
-    return Raw(data)
-
-
-def _timed_out(timeout: timedelta, cause: BaseException | None = None) -> TaskTimeoutError:
-    error = TaskTimeoutError(f"the attempt ran longer than its time-out of {timeout.total_seconds():g} s")
-    error.__cause__ = cause
-    return error

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from laneway.cron import Cron
 from laneway.ids import random_hex
-from laneway.kafka.producer import OutgoingRecord
+from laneway.kafka.records import OutgoingRecord
 from laneway.schedules import ScheduleEntry, firing_id
 from schemas import codec
 from schemas.headers import MAY_REPEAT, cloud_event, timestamp

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Raw
 
 from laneway.context import Context
-from laneway.kafka.log import RecordSink
+from laneway.kafka.records import RecordSink
 from laneway.registry import TaskType
 from schemas.settings import Settings
 from streams.flight import FlightRecorder, Phase, flight_path
-from streams.isolation import Isolation
+from streams.isolation import Isolation, Pool
 from streams.suspect_log import SuspectLog
 from streams.suspects import Suspect, Suspects, suspects_file
 from streams.work import Work
@@ -23,12 +23,12 @@ class CrashGuard:
 
     Args:
         settings: of the worker; without a name it has no supervisor, and nothing is noted.
-        imports: modules that register the handlers.
+        pool: where suspects run; nothing else may run there.
         producer: of the process.
         worker: its name.
     """
 
-    def __init__(self, settings: Settings, imports: list[str], producer: RecordSink, worker: str) -> None:
+    def __init__(self, settings: Settings, pool: Pool, producer: RecordSink, worker: str) -> None:
         path = flight_path(settings)
         self.recorder = FlightRecorder(path) if path is not None else None
         self.finished = 0
@@ -36,7 +36,7 @@ class CrashGuard:
         self._file = suspects_file(settings)
         self._suspects = Suspects(settings.worker.max_crashes)
         self._log = SuspectLog(settings, producer, worker)
-        self._isolation = Isolation(settings, imports, self._suspects, self._log.tell)
+        self._isolation = Isolation(settings, pool, self._suspects, self._log.tell)
         self._worker = worker
         self._untold: set[asyncio.Task[None]] = set()
 

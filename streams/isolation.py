@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from msgspec import Raw
@@ -12,13 +12,24 @@ from laneway.context import Context
 from laneway.registry import TaskType
 from schemas.errors import PoisonError, TaskTimeoutError
 from schemas.settings import Settings
-from streams.processes import HandlerProcessError, Job, ProcessPool
+from schemas.status import Progress
+from streams.processes import HandlerProcessError, Job
 from streams.suspects import Suspect, Suspects
 
 log = structlog.get_logger(__name__)
 
 AGAIN_AFTER: Final = 1.0
 """Seconds between a crash and the next try: memory that it took is free again by then."""
+
+
+class Pool(Protocol):
+    """Processes for handlers; see ``ProcessPool`` for what holds."""
+
+    async def run(self, job: Job, report: Callable[[Progress], None], timeout: timedelta | None) -> Raw:
+        """Run a job in a process."""
+
+    async def close(self) -> None:
+        """End the processes."""
 
 
 class Isolation:
@@ -29,7 +40,7 @@ class Isolation:
 
     Args:
         settings: of the worker.
-        imports: modules that register the handlers.
+        pool: of the processes, for nothing but suspects.
         suspects: what the worker knows of them.
         tell: has the log know of a crash; awaited before the task is tried again.
     """
@@ -37,14 +48,14 @@ class Isolation:
     def __init__(
         self,
         settings: Settings,
-        imports: list[str],
+        pool: Pool,
         suspects: Suspects,
         tell: Callable[[list[Suspect]], Awaitable[None]],
     ) -> None:
         self._max_crashes = settings.worker.max_crashes
         self._suspects = suspects
         self._tell = tell
-        self._pool = ProcessPool(settings, imports)
+        self._pool = pool
         self._runs = 0
 
     async def run(

@@ -4,7 +4,6 @@
 part of ``status``, from where the last commit says, and knows which redelivered records are over.
 """
 
-import re
 from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -28,23 +27,12 @@ from schemas.status import RANK, State, Status, supersedes
 from schemas.task import Lane
 from schemas.topics import Topics
 from streams.reading import records_until
+from streams.tracker import read_commit_metadata
 
 log = structlog.get_logger(__name__)
 
 _TIMEOUT: Final = 10.0
 _CLOCKS_DIFFER: Final = timedelta(seconds=10)
-_METADATA: Final = re.compile(r"status@(\d+);")
-
-
-def commit_metadata(marker: int | None) -> str:
-    """What a commit says beside its offset: where in ``status`` a successor starts to read."""
-    return "" if marker is None else f"status@{marker};"
-
-
-def read_commit_metadata(commit: OffsetAndMetadata | None) -> int | None:
-    """Where to start, as ``commit_metadata`` said; ``None`` for a commit of somebody else."""
-    found = _METADATA.fullmatch(commit.metadata or "") if commit is not None else None
-    return int(found[1]) if found else None
 
 
 def client_suffix(lane: Lane) -> str:
@@ -152,7 +140,7 @@ class MarkerReader:
             if max(low, committed) >= high:
                 taken[number] = Takeover({}, max(low, committed), high)
                 continue
-            start = read_commit_metadata(commit)
+            start = read_commit_metadata(commit.metadata if commit is not None else None)
             if start is None:
                 start = self._start(topic, number, max(low, committed))
             found = self._read(number, start)

@@ -11,15 +11,14 @@ import structlog
 from msgspec import Raw
 
 from laneway import crashpoints
-from laneway.kafka.log import RecordSink
-from laneway.kafka.producer import OutgoingRecord
+from laneway.kafka.records import OutgoingRecord, RecordSink
 from schemas.errors import LanewayError, RecordTooLargeError, ResultError
 from schemas.headers import DLQ_REASON, KIND_HEADERS, MAY_REPEAT, REPEATED, Delivery
 from schemas.retry import Retry, describe
 from schemas.status import ErrorInfo, State, Status
 from schemas.task import Lane
-from streams.markers import commit_metadata
 from streams.publisher import TOLD, Publisher
+from streams.tracker import commit_metadata
 from streams.work import Partition, RunKey, Source, Work, next_delivery
 
 log = structlog.get_logger(__name__)

@@ -26,6 +26,7 @@ from schemas.errors import TaskError
 from schemas.settings import Settings
 from schemas.status import Progress
 from schemas.task import Priority
+from streams.attempt import result_of
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +73,22 @@ class Job(Struct, frozen=True, kw_only=True):
             generation=context.generation,
             labels=context.labels,
             deadline=context.deadline,
+        )
+
+    def context(self, settings: Settings, files: FileStore, report: Callable[[Progress], None]) -> Context:
+        """The attempt as its handler sees it."""
+        return Context(
+            task_id=self.task_id,
+            type=self.type,
+            priority=self.priority,
+            attempt=self.attempt,
+            max_attempts=self.max_attempts,
+            generation=self.generation,
+            labels=self.labels,
+            deadline=self.deadline,
+            settings=settings,
+            files=files,
+            report=report,
         )
 
 
@@ -211,19 +228,7 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
         pipe.send(("result", b""))
         while True:
             job: Job = pipe.recv()
-            context = Context(
-                task_id=job.task_id,
-                type=job.type,
-                priority=job.priority,
-                attempt=job.attempt,
-                max_attempts=job.max_attempts,
-                generation=job.generation,
-                labels=job.labels,
-                deadline=job.deadline,
-                settings=settings,
-                files=files,
-                report=lambda progress: pipe.send(("progress", progress)),
-            )
+            context = job.context(settings, files, lambda progress: pipe.send(("progress", progress)))
             running[:] = [context]
             try:
                 answer: tuple[str, Any] = ("result", _call(runner, registry[job.type], job.payload, context))
@@ -233,8 +238,6 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
 
 
 def _call(runner: asyncio.Runner, task_type: TaskType, payload: bytes, context: Context) -> bytes:
-    from streams.executors import result_of
-
     value = task_type.validate(payload)
     result = task_type.handler(value, context) if task_type.takes_context else task_type.handler(value)
     if inspect.iscoroutine(result):

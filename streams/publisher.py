@@ -1,10 +1,10 @@
 """The records that tell of an attempt and carry a task on."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
-from laneway.kafka.producer import OutgoingRecord
+from laneway.kafka.records import OutgoingRecord
 from schemas import codec
 from schemas.headers import KIND_HEADERS, MAX_ERRORS, Headers, cloud_event, delivery_headers, task_event_id, timestamp
 from schemas.outcome import Event, Outcome
@@ -12,6 +12,7 @@ from schemas.retry import Retry
 from schemas.schedule import DONE, ScheduleDone, schedule_key
 from schemas.status import NULL, ErrorInfo, State, Status
 from schemas.topics import Topics, partition_of, rung_for
+from streams.clock import Clock, utc_now
 from streams.deadletters import dead_letter_headers
 from streams.work import Source, Work, next_delivery
 
@@ -24,9 +25,10 @@ TOLD = 2
 class Publisher:
     """Builds the records of each step: status and event first, then what others act on."""
 
-    def __init__(self, topics: Topics, partitions: int, worker: str) -> None:
+    def __init__(self, topics: Topics, partitions: int, worker: str, clock: Clock = utc_now) -> None:
         self._topics = topics
         self._partitions = partitions
+        self._clock = clock
         self._status_topic = topics.status
         self._events_topic = topics.events
         self._worker = worker
@@ -34,14 +36,14 @@ class Publisher:
 
     def running(self, work: Work) -> list[OutgoingRecord]:
         """It runs, or says how far it is."""
-        status = self._status(work, State.RUNNING, updated_at=datetime.now(UTC), progress=work.progress)
+        status = self._status(work, State.RUNNING, updated_at=self._clock(), progress=work.progress)
         return self._step(work, status)
 
     def finished(
         self, work: Work, state: State, *, result: msgspec.Raw | None = None, error: ErrorInfo | None = None
     ) -> list[OutgoingRecord]:
         """The task has ended."""
-        now = datetime.now(UTC)
+        now = self._clock()
         error = self._placed(work, error, now)
         status = self._status(work, state, updated_at=now, finished_at=now, error=error, result=result or NULL)
         step = self._step(work, status, error=error)
@@ -52,7 +54,7 @@ class Publisher:
         self, work: Work, reason: str, error: ErrorInfo, *, traceback: str | None = None
     ) -> list[OutgoingRecord]:
         """The task has ended without a result and is set aside with its original bytes."""
-        now = datetime.now(UTC)
+        now = self._clock()
         error = self._placed(work, error, now) or error
         status = self._status(work, State.DEAD_LETTERED, updated_at=now, finished_at=now, error=error)
         step = self._step(work, status, error=error, traceback=traceback)
@@ -67,7 +69,7 @@ class Publisher:
         self, work: Work, retry: Retry, due: datetime, *, traceback: str | None = None
     ) -> tuple[Status, list[OutgoingRecord]]:
         """The task waits for another run; its status, and the records that say so and carry the task there."""
-        now = datetime.now(UTC)
+        now = self._clock()
         error = self._placed(work, retry.error, now) or retry.error
         status = self._status(
             work, State.RETRYING, updated_at=now, not_before=due, error=error, failed=retry.spends_attempt
@@ -91,7 +93,7 @@ class Publisher:
 
     def set_aside(self, source: Source, error: ErrorInfo, reason: str) -> list[OutgoingRecord]:
         """A record that is no task: its bytes, and why, to the dead letters of its lane."""
-        now = datetime.now(UTC)
+        now = self._clock()
         record = source.record
         headers = dead_letter_headers(
             source.record.headers,
@@ -204,7 +206,7 @@ class Publisher:
         """The task's own bytes, with headers that ask for the next run, into the ladder or straight into its lane."""
         delivery = msgspec.structs.replace(next_delivery(status), repeated=repeated)
         due = status.not_before or status.updated_at
-        rung = rung_for(due - datetime.now(UTC))
+        rung = rung_for(due - self._clock())
         topic = self._topics.retry(rung) if rung else work.source.record.topic
         record = work.source.record
         headers = self._headers("task", work, status) + delivery_headers(delivery)

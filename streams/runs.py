@@ -1,12 +1,13 @@
 """Runs of handlers: who gets the next slot, and what follows from what a handler did."""
 
 import asyncio
+import random
 import traceback as tracebacks
 from collections import defaultdict
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final, Protocol
 
 import structlog
 from msgspec import Raw
@@ -22,12 +23,11 @@ from schemas.status import Progress, State
 from schemas.task import Lane, Priority
 from streams.attempt import Attempt
 from streams.budget import WINDOW, DeadLetterBudget
-from streams.executors import Executors
+from streams.clock import Clock, utc_now
 from streams.guard import CrashGuard
 from streams.outcomes import Outcomes
 from streams.rates import TokenBucket
 from streams.scheduler import SlotScheduler
-from streams.watch import LoopPulse
 from streams.work import Work
 
 log = structlog.get_logger(__name__)
@@ -38,6 +38,28 @@ HAND_BACK_WITHIN: Final = 1.0
 """Seconds that cancelled handlers have to end before they are left to themselves."""
 
 
+class Executor(Protocol):
+    """Runs attempts and reports their ends; see ``Executors`` for what holds."""
+
+    def has_room(self, type_name: str) -> bool:
+        """Whether an attempt of a type would be begun soon."""
+
+    def start(self, attempt: Attempt[Any]) -> None:
+        """Begin an attempt."""
+
+    def cancel(self, attempt: Attempt[Any]) -> None:
+        """Have an attempt end early, if it can be."""
+
+    def call_off(self, attempt: Attempt[Any], grace: float) -> None:
+        """The task is cancelled."""
+
+    def collect(self) -> None:
+        """Take what has ended."""
+
+    def look_after(self, attempts: Iterable[Attempt[Any]]) -> None:
+        """End those that are past their time-out."""
+
+
 class Runs:
     """The slots of each type, what runs in them, and what waits for them."""
 
@@ -46,11 +68,13 @@ class Runs:
         settings: Settings,
         registry: Registry,
         outcomes: Outcomes,
-        imports: list[str],
         guard: CrashGuard,
         lease_holds: Callable[[Lane], bool],
-        on_loop: Callable[[LoopPulse], None],
+        clock: Clock = utc_now,
+        jitter: random.Random | None = None,
     ) -> None:
+        self.executors: Executor
+        """Where attempts run; it tells ``ended`` of each end, and ``fill`` of room."""
         self.room: Callable[[Lane], None]
         """Called with a lane of which few wait for a slot."""
         self.over_budget: Callable[[Lane, str], None]
@@ -63,7 +87,8 @@ class Runs:
         self._lease_holds = lease_holds
         self._loop = asyncio.get_running_loop()
         self._files = FileStore(settings.files_dir)
-        self.executors = Executors(settings, imports, self._ended, self.fill, on_loop)
+        self._clock = clock
+        self._jitter = jitter
         self._slots: dict[str, SlotScheduler[Work]] = {
             task_type.name: SlotScheduler(settings.worker.concurrency, clock=self._loop.time) for task_type in registry
         }
@@ -146,7 +171,7 @@ class Runs:
             if work is None:
                 break
             lane = work.source.partition.lane
-            if work.task.expires_at is not None and work.task.expires_at <= datetime.now(UTC):
+            if work.task.expires_at is not None and work.task.expires_at <= self._clock():
                 slots.release(lane.priority)
                 self.expire(work)
             elif self._lease_holds(lane):
@@ -203,7 +228,7 @@ class Runs:
         task, task_type = work.task, work.task_type
         seconds = task.timeout
         timeout = timedelta(seconds=seconds) if seconds is not None else task_type.timeout
-        work.started_at = datetime.now(UTC)
+        work.started_at = self._clock()
         context = Context(
             task_id=task.id,
             type=task.type,
@@ -232,7 +257,7 @@ class Runs:
         work.progress = progress
         work.untold_progress = True
 
-    def _ended(self, work: Work, result: Raw | BaseException) -> None:
+    def ended(self, work: Work, result: Raw | BaseException) -> None:
         """A handler has returned or raised, or was given up."""
         lane = work.source.partition.lane
         begun = work.attempt is None or work.attempt.begun
@@ -262,7 +287,11 @@ class Runs:
         if work.called_off and isinstance(error, asyncio.CancelledError):
             error = TaskCancelledError("cancelled while it ran; its handler was stopped")
         follows: Verdict = verdict(
-            error, attempt=work.delivery.attempt, max_attempts=work.max_attempts, policy=work.task_type.retry
+            error,
+            attempt=work.delivery.attempt,
+            max_attempts=work.max_attempts,
+            policy=work.task_type.retry,
+            rng=self._jitter,
         )
         if work.called_off:
             follows = Cancel(describe(error))
@@ -271,7 +300,7 @@ class Runs:
         fields = fields_of(work)
         work.ended = not isinstance(follows, Retry)
         if isinstance(follows, Retry):
-            due = datetime.now(UTC) + follows.delay
+            due = self._clock() + follows.delay
             log.log(level, "runs again", error=repr(error), in_seconds=follows.delay.total_seconds(), **fields)
             self._outcomes.retrying(work, follows, due, traceback=told)
         elif isinstance(follows, Cancel):
@@ -303,7 +332,7 @@ class Runs:
         """Look after what runs: time-outs, ``running`` for what has run for a while, progress; many times a second."""
         self.executors.collect()
         self.executors.look_after(work.attempt for work in self.running if work.attempt is not None)
-        now = datetime.now(UTC)
+        now = self._clock()
         bound = timedelta(seconds=self._settings.worker.running_visible_after)
         for work in self.running:
             if work.started_at is None or now - work.started_at < bound or work.fenced:

@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from laneway import crashpoints
 from laneway.kafka.clients import failure
-from laneway.kafka.producer import OutgoingRecord
+from laneway.kafka.records import OutgoingRecord
 from laneway.schedules import ScheduleBook, ScheduleEntry
 from schemas.errors import UndecodableRecordError
 from schemas.settings import Settings

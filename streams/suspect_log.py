@@ -7,21 +7,16 @@ from typing import Final
 
 import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from laneway.kafka.clients import client_config
-from laneway.kafka.log import RecordSink
-from laneway.kafka.producer import OutgoingRecord
-from schemas.errors import BrokerUnavailableError, TransportError
+from laneway.kafka.records import OutgoingRecord, RecordSink
+from schemas.errors import TransportError
 from schemas.headers import cloud_event, timestamp
 from schemas.settings import Settings
 from schemas.topics import Topics
-from streams.reading import records_until
-from streams.suspects import Suspect, Suspects, SuspectsFile, read_suspect
+from streams.suspects import Suspect, Suspects, SuspectsFile
 
 log = structlog.get_logger(__name__)
 
-_TIMEOUT: Final = 10.0
 _AGAIN_AFTER: Final = 0.5
 
 
@@ -64,54 +59,3 @@ class SuspectLog:
         headers = cloud_event("suspect", event_id, self._source, timestamp(datetime.now(UTC)))
         value = None if ended else msgspec.json.encode(suspect)
         return OutgoingRecord(self._topic, suspect.partition, suspect.id.encode(), value, headers)
-
-
-class SuspectReader:
-    """Reads the suspects of partitions that came to this worker.
-
-    Blocking: all methods block; call them in one thread at a time.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        topics = Topics(settings.kafka.topic_prefix)
-        self._topic = topics.suspects
-        self._config = {
-            **client_config(settings, "laneway-suspects"),
-            "group.id": f"{settings.kafka.topic_prefix}suspects",  # required by the client; never joined
-            "enable.auto.commit": False,
-            "fetch.wait.max.ms": 2,
-            "queued.max.messages.kbytes": 1_024,
-        }
-        self._consumer = Consumer(self._config)
-
-    def read(self, partitions: Iterable[int]) -> list[Suspect]:
-        """All of these partitions; there is hardly ever one.
-
-        Raises:
-            BrokerUnavailableError: the broker cannot tell now.
-        """
-        try:
-            return [suspect for number in partitions for suspect in self._read(number)]
-        except (KafkaException, TimeoutError) as error:
-            # One that saw its brokers go may know none of the partitions any more, and asks nobody again.
-            self._consumer.close()
-            self._consumer = Consumer(self._config)
-            raise BrokerUnavailableError(f"suspects not read: {error}") from error
-
-    def close(self) -> None:
-        """Release the client."""
-        self._consumer.close()
-
-    def _read(self, number: int) -> list[Suspect]:
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_TIMEOUT)
-        found: dict[bytes, Suspect] = {}
-        if low >= high:
-            return []
-        for record in records_until(self._consumer, self._topic, number, low, high):
-            key, value = record.key() or b"", record.value()
-            suspect = read_suspect(value) if value is not None else None
-            if suspect is not None:
-                found[key] = suspect
-            else:
-                found.pop(key, None)
-        return list(found.values())

@@ -16,7 +16,7 @@ from streams.dispatcher import Dispatcher
 from streams.guard import CrashGuard
 from streams.lane_app import LaneApp
 from streams.markers import MarkerReader, Question
-from streams.suspect_log import SuspectReader
+from streams.suspect_reader import SuspectReader
 from streams.work import Partition, Work
 
 log = structlog.get_logger(__name__)

@@ -1,6 +1,21 @@
 """What may be committed of one partition: nothing beyond the first record whose outcome is not durable yet."""
 
+import re
 from collections import deque
+from typing import Final
+
+_METADATA: Final = re.compile(r"status@(\d+);")
+
+
+def commit_metadata(marker: int | None) -> str:
+    """What a commit says beside its offset: where in ``status`` a successor starts to read."""
+    return "" if marker is None else f"status@{marker};"
+
+
+def read_commit_metadata(said: str | None) -> int | None:
+    """Where to start, as ``commit_metadata`` said; ``None`` where somebody else, or nobody, has committed."""
+    found = _METADATA.fullmatch(said or "")
+    return int(found[1]) if found else None
 
 
 class OffsetTracker:

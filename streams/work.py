@@ -1,11 +1,10 @@
 """One record of a lane, from its delivery until its outcome is durable."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
-
-from aiokafka.structs import ConsumerRecord
+from typing import Any, Final, Protocol
 
 from laneway.registry import TaskType
 from schemas.headers import TRACEPARENT, Delivery, header
@@ -22,6 +21,38 @@ MOST_KEY_RATES: Final = 10_000
 
 RunKey = tuple[str, int, int, int]
 """(task id, generation, attempt, deferrals): names one run of one task; two records with one key ask for the same."""
+
+
+class Record(Protocol):
+    """A record as it was delivered."""
+
+    @property
+    def topic(self) -> str:
+        """Where it lies."""
+
+    @property
+    def partition(self) -> int:
+        """Where in the topic."""
+
+    @property
+    def offset(self) -> int:
+        """Where in the partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Broker time, in milliseconds since the epoch."""
+
+    @property
+    def key(self) -> bytes | None:
+        """What decides its partition."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The task, if it is one."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """What travels beside it."""
 
 
 @dataclass(eq=False)
@@ -87,7 +118,7 @@ class Source:
     """A delivered record and where it came from."""
 
     partition: Partition
-    record: ConsumerRecord[bytes, bytes]
+    record: Record
 
     @property
     def position(self) -> str:

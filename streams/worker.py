@@ -16,7 +16,8 @@ import uvloop
 from faust.types import TP
 
 from laneway.kafka.admin import TopicAdmin
-from laneway.kafka.log import RecordSink, open_sink
+from laneway.kafka.log import open_sink
+from laneway.kafka.records import RecordSink
 from laneway.memory import tame_garbage_collector
 from laneway.registry import Registry
 from schemas.errors import BrokerUnavailableError, ConfigurationError, UnknownTypeError
@@ -25,12 +26,14 @@ from schemas.task import Lane, Priority
 from schemas.topics import Topics
 from streams.control import Control
 from streams.dispatcher import Dispatcher
+from streams.executors import Executors
 from streams.flight import Phase
 from streams.guard import CrashGuard
 from streams.lag import LagProbe
 from streams.lane_app import LaneApp, start_apps
 from streams.markers import client_suffix
 from streams.outcomes import Outcomes
+from streams.processes import ProcessPool
 from streams.publisher import Publisher
 from streams.runs import Runs
 from streams.schedules import Schedules
@@ -106,6 +109,7 @@ class Worker:
         self._apps: dict[Lane, LaneApp] = {}
         self._dispatcher: Dispatcher
         self._runs: Runs
+        self._executors: Executors
         self._guard: CrashGuard
         self._control: Control
         self._takeovers: Takeovers
@@ -113,7 +117,7 @@ class Worker:
     @property
     def threads_busy(self) -> bool:
         """Whether handlers still run in threads."""
-        return hasattr(self, "_runs") and self._runs.executors.threads_busy
+        return hasattr(self, "_executors") and self._executors.threads_busy
 
     async def run(self) -> int:
         """Work until a signal or a breakdown."""
@@ -126,7 +130,7 @@ class Worker:
         producer = open_sink(self._settings, self.name)
         publisher = Publisher(self._topics, self._settings.kafka.partitions, self.name)
         outcomes = Outcomes(producer, publisher, self._lease_holds)
-        guard = CrashGuard(self._settings, self._imports, producer, self.name)
+        guard = CrashGuard(self._settings, ProcessPool(self._settings, self._imports), producer, self.name)
         watch = Watch(
             self._pulse,
             self._standing,
@@ -136,9 +140,11 @@ class Worker:
             recorder=guard.recorder,
         )
         self._guard = guard
-        self._runs = Runs(
-            self._settings, self._registry, outcomes, self._imports, guard, self._lease_holds, watch.loops.append
+        self._runs = Runs(self._settings, self._registry, outcomes, guard, self._lease_holds)
+        self._executors = Executors(
+            self._settings, self._imports, self._runs.ended, self._runs.fill, watch.loops.append
         )
+        self._runs.executors = self._executors
         control = self._control = Control(self._settings, producer, self.name)
         self._runs.over_budget = control.hold
         self._dispatcher = Dispatcher(
@@ -244,7 +250,7 @@ class Worker:
         await asyncio.gather(*background, return_exceptions=True)
         await self._control.close()
         await producer.close()
-        await self._runs.executors.close()
+        await self._executors.close()
 
     async def _tick(self) -> None:
         while True:

@@ -20,12 +20,12 @@ from laneway.client.operations import (
     Request,
     Response,
     ScheduleOptions,
-    SubmitOptions,
     TaskPage,
 )
 from laneway.files import StoredFile
 from schemas.schedule import ScheduleView
 from schemas.status import Status
+from schemas.submission import SubmitOptions
 from schemas.task import Priority
 
 __all__ = [

@@ -18,6 +18,7 @@ from schemas.control import Cancelled
 from schemas.errors import AdmissionError, TaskFailedError, UnavailableError
 from schemas.schedule import Missed, Overlap, ScheduleView
 from schemas.status import State, Status
+from schemas.submission import SubmitOptions, plain, said, submission_body
 from schemas.task import Priority
 
 _HELD: Final = timedelta(seconds=25)
@@ -27,26 +28,6 @@ _LONGEST_PAUSE: Final = 2.0
 CHUNK: Final = 256 * 1024
 
 Answer = TypeVar("Answer")
-
-
-class SubmitOptions(TypedDict, total=False):
-    """What a submission can say beside type and payload."""
-
-    priority: Priority | str
-    delay: timedelta
-    """Wait this long before the first run; excludes ``run_at``."""
-    run_at: datetime
-    expires_at: datetime
-    """A task that has not started by then ends ``expired``."""
-    ordering_key: str
-    """Tasks of one key run one at a time, in the order accepted."""
-    max_attempts: int
-    timeout: timedelta
-    """Bound of one attempt."""
-    labels: Mapping[str, str]
-    callback_url: str
-    idempotency_key: str
-    """The same key with the same body is the same task. Unless given, one is made: a retry makes no second task."""
 
 
 class ScheduleOptions(TypedDict, total=False):
@@ -145,12 +126,10 @@ _OF_A_SCHEDULE: Final = frozenset({"timezone", "missed", "overlap", "paused"})
 
 
 def submit(type_name: str, payload: object, options: SubmitOptions) -> Operation[Status]:
-    """Ask for a task; under a key, so that sending it twice makes one task."""
-    body: dict[str, Any] = {"type": type_name, "payload": payload}
-    body |= _said({name: value for name, value in options.items() if name != "idempotency_key"})
+    """Ask for a task; under a key, so that sending it twice makes one task. Unless one is given, it is made here."""
     given = options.get("idempotency_key")
     headers = {"Content-Type": "application/json", "Idempotency-Key": given or new_id()}
-    content = msgspec.json.encode(body, enc_hook=_plain)
+    content = submission_body(type_name, payload, options)
     # Nobody else can have used a key that was made here, so the API need not look for earlier uses on the first try.
     response = yield Request(method="POST", path="/api/tasks", headers=headers, content=content, numbered=given is None)
     return _decoded(response, Status)
@@ -233,9 +212,9 @@ def put_schedule(
     """Make a schedule, or replace the one of its name."""
     own = {key: value for key, value in options.items() if key in _OF_A_SCHEDULE and value is not None}
     of_task = {key: value for key, value in options.items() if key not in own}
-    task = {"type": type_name, "payload": payload, **_said(of_task)}
+    task = {"type": type_name, "payload": payload, **said(of_task)}
     document = {"name": name, "cron": cron, "task": task, **own}
-    content = msgspec.json.encode(document, enc_hook=_plain)
+    content = msgspec.json.encode(document, enc_hook=plain)
     headers = {"Content-Type": "application/json"}
     response = yield Request(method="POST", path="/api/schedules", headers=headers, content=content)
     return _decoded(response, ScheduleView)
@@ -290,23 +269,6 @@ def raise_for_problem(response: Response) -> None:
 def _decoded(response: Response, expected: type[Answer]) -> Answer:
     raise_for_problem(response)
     return msgspec.json.decode(response.body, type=expected)
-
-
-def _said(options: Mapping[str, object]) -> dict[str, object]:
-    """What was said, as the API takes it."""
-    return {
-        name: value.total_seconds() if isinstance(value, timedelta) else value
-        for name, value in options.items()
-        if value is not None
-    }
-
-
-def _plain(value: object) -> object:
-    """Payloads may be pydantic models or hold them."""
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise TypeError(f"a payload must be JSON or pydantic models; it holds a {type(value).__name__}")
-    return dump(mode="json")
 
 
 class Patience:

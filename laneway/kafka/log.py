@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from laneway.kafka.appender import Appended, LogAppender
-from laneway.kafka.producer import OutgoingRecord, RecordMetadata, RecordProducer, Then
+from laneway.kafka.producer import RecordProducer
+from laneway.kafka.records import OutgoingRecord, RecordMetadata, RecordSink, Then
 from laneway.kafka.wire import EncodedRecord, encoded_record, read_body
 from schemas.errors import BrokerUnavailableError, LanewayError
 from schemas.settings import Settings
@@ -38,19 +39,6 @@ def open_log(settings: Settings, client_id: str, *, delivery_timeout: float) -> 
     if settings.kafka.client_options:
         return ProducerLog(settings, client_id, delivery_timeout=delivery_timeout)
     return LogAppender(settings, client_id, delivery_timeout=delivery_timeout)
-
-
-class RecordSink(Protocol):
-    """Takes the records of a worker; see ``RecordProducer`` for what holds."""
-
-    def append(self, records: Sequence[OutgoingRecord], then: Then, *, urgent: bool = False) -> None:
-        """Have records appended, soon or at once, and ``then`` called when each has its answer."""
-
-    def send(self, records: Sequence[OutgoingRecord]) -> "asyncio.Future[list[RecordMetadata]]":
-        """Have records appended; the future tells where they lie."""
-
-    async def close(self, *, within: float = 10.0) -> None:
-        """Wait until what was sent is answered, and stop."""
 
 
 def open_sink(settings: Settings, client_id: str) -> RecordSink:

@@ -4,14 +4,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from laneway.kafka.clients import client_config
+from laneway.kafka.records import OutgoingRecord, RecordMetadata, Then
 from schemas.errors import BrokerUnavailableError, LanewayError, RecordTooLargeError
-from schemas.headers import Headers
 from schemas.settings import Settings
 from schemas.topics import MAX_RECORD_BYTES
 
@@ -25,27 +25,6 @@ _LOOK_EVERY: Final = 0.001
 _LOOK_RARELY: Final = 0.02
 _SLOW_AFTER: Final = 500
 """Fruitless looks in a row after which the broker counts as away."""
-
-
-class OutgoingRecord(NamedTuple):
-    """A record to be appended to the log."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-
-class RecordMetadata(NamedTuple):
-    """Where an acknowledged record lies."""
-
-    partition: int
-    offset: int
-
-
-Then = Callable[[LanewayError | None, int], None]
-"""Gets the first error, or ``None`` and the offset of the first record."""
 
 
 class _Group:

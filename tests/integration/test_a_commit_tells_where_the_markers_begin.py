@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from schemas.settings import Settings
-from streams.markers import commit_metadata, read_commit_metadata
+from streams.tracker import commit_metadata, read_commit_metadata
 from tests.support.kafka import RunningKafka, apply_topics
 
 
@@ -23,14 +23,14 @@ async def test_a_commit_tells_where_the_markers_begin(kafka: RunningKafka, setti
             marker = 10 ** (digits - 1) + 7
             await consumer.commit({partition: OffsetAndMetadata(1, commit_metadata(marker))})
             found = await coordinator.fetch_committed_offsets([partition])
-            assert read_commit_metadata(found[partition]) == marker
+            assert read_commit_metadata(found[partition].metadata) == marker
     finally:
         await consumer.stop()
 
 
 def test_a_commit_of_somebody_else_tells_nothing() -> None:
     assert read_commit_metadata(None) is None
-    assert read_commit_metadata(OffsetAndMetadata(1, "")) is None
-    assert read_commit_metadata(OffsetAndMetadata(1, "theirs@12;")) is None
-    assert read_commit_metadata(OffsetAndMetadata(1, "status@12")) is None
+    assert read_commit_metadata("") is None
+    assert read_commit_metadata("theirs@12;") is None
+    assert read_commit_metadata("status@12") is None
     assert commit_metadata(None) == ""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from laneway.kafka.producer import RecordProducer
 from schemas.settings import Settings
-from streams.suspect_log import SuspectLog, SuspectReader
+from streams.suspect_log import SuspectLog
+from streams.suspect_reader import SuspectReader
 from streams.suspects import Suspect, Suspects, SuspectsFile
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from aiokafka.structs import ConsumerRecord
 
-from laneway.kafka.producer import OutgoingRecord, RecordMetadata, Then
+from laneway.kafka.records import OutgoingRecord, RecordMetadata, Then
 from schemas import codec
 from schemas.headers import FIRST_DELIVERY
 from schemas.retry import Retry, RetryPolicy

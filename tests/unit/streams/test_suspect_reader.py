@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import KafkaSettings, Settings
-from streams import suspect_log
+from streams import suspect_reader
 
 
 class Client:
@@ -30,8 +30,8 @@ class Client:
 
 
 def test_a_client_that_lost_its_way_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suspect_log, "Consumer", Client)
-    reader = suspect_log.SuspectReader(Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1")))
+    monkeypatch.setattr(suspect_reader, "Consumer", Client)
+    reader = suspect_reader.SuspectReader(Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1")))
     with pytest.raises(BrokerUnavailableError):
         reader.read([2])
     assert reader.read([2]) == []
