@@ -19,6 +19,7 @@
     │   ├── BrokerUnavailableError
     │   └── RecordTooLargeError
     ├── BenchmarkError              a figure could not be taken
+    ├── SandboxError                the test kit was used in a way that it cannot serve
     └── AdmissionError              an answer of the API other than success
         ├── MalformedRequestError   400
         ├── TaskNotFoundError       404
@@ -193,6 +194,10 @@ class RecordTooLargeError(TransportError):
 
 class BenchmarkError(LanewayError):
     """A figure could not be taken: a part did not start or ended, or the tasks did not come out as they must."""
+
+
+class SandboxError(LanewayError):
+    """The test kit cannot do what a test asks of it: nothing moves any more, or it was called from within a handler."""
 
 
 class AdmissionError(LanewayError):

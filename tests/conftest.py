@@ -4,6 +4,9 @@ from typing import Any, Final
 
 import pytest
 
+# Scenarios that several suites run assert outside of any test module.
+pytest.register_assert_rewrite("tests.support.semantics.scenarios")
+
 # Rooms whose tests talk to real processes: sockets are open there, and one test may take longer than pytest's default.
 REAL_ROOMS: Final = {"integration": 180, "e2e": 420, "chaos": 900, "bench": 900}
 LAST_LINES: Final = 60

@@ -16,8 +16,9 @@ SCHEMAS_MAY_IMPORT: Final = {
     "schemas",
 }
 
-# The modules of laneway that start the processes, and the facade, which resolves names when they are first asked for.
-MAY_IMPORT_PROCESSES: Final = {("laneway", "__init__"), ("laneway", "cli"), ("laneway", "stack")}
+# The modules of laneway that start the processes, or stand in for them in tests, and the facade, which resolves names
+# when they are first asked for.
+MAY_IMPORT_PROCESSES: Final = {("laneway", name) for name in ("__init__", "cli", "stack", "testing")}
 
 
 def imported(path: Path) -> Iterator[str]:

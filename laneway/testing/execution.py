@@ -1,0 +1,235 @@
+"""Where handlers run in a sandbox: on its loop, in threads, in processes that exist only in the test."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from msgspec import Raw
+
+from laneway.files import FileStore
+from laneway.registry import Registry
+from laneway.testing.crashes import Crash, Crashes
+from laneway.testing.lives import Life, Run
+from laneway.testing.loop import VirtualLoop
+from schemas.settings import Settings
+from schemas.status import Progress
+from streams.attempt import CANCEL_GRACE, Attempt, Ended, arguments_of, encode_result, timed_out_after
+from streams.processes import HandlerProcessError, Job
+
+_CRASHED: str = "SIGSEGV"
+
+
+class VirtualExecutors:
+    """As ``streams.executors.Executors``, on one virtual loop.
+
+    Args:
+        loop: of the sandbox.
+        life: of the worker process.
+        crashes: which were asked for.
+        pool: for handlers that ask for a process.
+        ended: gets each attempt's owner, and the result as JSON or what was raised.
+        crashed: ends the worker process; gets a signal's name.
+        began: called when an attempt begins.
+        reported: called, on any thread, when a handler has told how far it is.
+    """
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        life: Life,
+        crashes: Crashes,
+        pool: "VirtualPool",
+        *,
+        ended: Ended,
+        crashed: Callable[[str], None],
+        began: Callable[[], None],
+        reported: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._life = life
+        self._crashes = crashes
+        self._pool = pool
+        self._ended = ended
+        self._crashed = crashed
+        self._began = began
+        self._reported = reported
+
+    def has_room(self, type_name: str) -> bool:
+        """As long as the process lives."""
+        return not self._life.dead
+
+    def start(self, attempt: Attempt[Any]) -> None:
+        """Begin an attempt."""
+        tell = attempt.context.report
+        attempt.context.report = lambda progress: (tell(progress), self._reported())[0]
+        self._began()
+        if attempt.alone is not None:
+            attempt.task = self._loop.spawn(self._elsewhere(attempt, attempt.alone))
+        elif attempt.task_type.executor == "process":
+            in_process = partial(self._pool.run, Job.of(attempt.context, attempt.payload), attempt.context.report)
+            attempt.task = self._loop.spawn(self._elsewhere(attempt, partial(in_process, attempt.timeout)))
+        else:
+            run = Run(self._life, partial(self._waits, attempt))
+            if attempt.timeout is not None:
+                self._loop.call_later(attempt.timeout.total_seconds(), self._time_out, attempt, run, attempt.timeout)
+            if attempt.task_type.executor == "loop":
+                attempt.task = self._loop.spawn(self._on_loop(attempt, run), run)
+            else:
+                self._loop.in_thread(partial(_called, attempt), run, partial(self._over, attempt, run))
+
+    def cancel(self, attempt: Attempt[Any]) -> None:
+        """Have an attempt end early, if it can be."""
+        attempt.context.cancel()
+        if attempt.task is not None:
+            attempt.task.cancel()
+
+    def collect(self) -> None:
+        """Nothing: every end is told at once."""
+
+    def look_after(self, attempts: object) -> None:
+        """Nothing: timers of the loop's end what is late."""
+
+    async def _on_loop(self, attempt: Attempt[Any], run: Run) -> None:
+        result: Raw | BaseException
+        try:
+            result = encode_result(await attempt.task_type.handler(*arguments_of(attempt)))
+        except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
+            result = error
+            if attempt.timed_out and attempt.timeout is not None and not isinstance(error, Crash):
+                result = timed_out_after(attempt.timeout, error)
+        self._over(attempt, run, result)
+
+    async def _elsewhere(self, attempt: Attempt[Any], result_of: Callable[[], Any]) -> None:
+        """In a process that the handler has for itself."""
+        result: Raw | BaseException
+        try:
+            result = await result_of()
+        except TimeoutError as error:
+            result = timed_out_after(attempt.timeout or timedelta(0), error)
+        except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
+            result = error
+        self._return(attempt, result)
+
+    def _time_out(self, attempt: Attempt[Any], run: Run, timeout: timedelta) -> None:
+        if attempt.over or self._life.dead:
+            return
+        attempt.context.cancel()
+        if attempt.task is None:  # in a thread, which cannot be stopped
+            self._give_up(attempt, run, timeout)
+        else:
+            attempt.timed_out = True
+            attempt.task.cancel()
+            self._loop.call_later(CANCEL_GRACE, self._give_up, attempt, run, timeout)
+
+    def _give_up(self, attempt: Attempt[Any], run: Run, timeout: timedelta) -> None:
+        run.over = True
+        self._return(attempt, timed_out_after(timeout))
+
+    def _waits(self, attempt: Attempt[Any]) -> None:
+        if self._crashes.strikes(attempt.context.task_id, "running"):
+            self._crashed(_CRASHED)
+
+    def _over(self, attempt: Attempt[Any], run: Run, result: Raw | BaseException) -> None:
+        run.over = True
+        if isinstance(result, Crash):
+            if not self._life.dead and not attempt.over:
+                self._crashed(result.how)
+            return
+        self._waits(attempt)
+        self._return(attempt, result)
+
+    def _return(self, attempt: Attempt[Any], result: Raw | BaseException) -> None:
+        if not attempt.over and not self._life.dead:
+            attempt.over = True
+            self._ended(attempt.owner, result)
+
+
+class VirtualPool:
+    """As ``streams.processes.ProcessPool``: a ``def`` handler's process is a thread that a kill leaves to itself.
+
+    Args:
+        loop: of the sandbox.
+        life: of the worker process.
+        crashes: which were asked for.
+        settings: of the worker.
+        registry: of the handlers.
+    """
+
+    def __init__(self, loop: VirtualLoop, life: Life, crashes: Crashes, settings: Settings, registry: Registry) -> None:
+        self._loop = loop
+        self._life = life
+        self._crashes = crashes
+        self._settings = settings
+        self._registry = registry
+        self._files = FileStore(settings.files_dir)
+        self._places = asyncio.Semaphore(settings.worker.processes)
+
+    async def run(self, job: Job, report: Callable[[Progress], None], timeout: timedelta | None) -> Raw:
+        """Run a job in a process.
+
+        Raises:
+            TimeoutError: it ran longer than ``timeout``.
+            HandlerProcessError: the process died.
+            Exception: whatever the handler raised.
+        """
+        async with self._places:
+            life = Life(self._life)
+            over: asyncio.Future[Raw] = self._loop.create_future()
+
+            def returned(result: Raw | BaseException) -> None:
+                if not over.done():
+                    _settle(over, result)
+
+            def waits() -> None:
+                if self._crashes.strikes(job.task_id, "running"):
+                    life.end()
+                    returned(Crash(_CRASHED))
+
+            def returned_unless_struck(result: Raw | BaseException) -> None:
+                waits()
+                returned(result)
+
+            run = Run(life, waits)
+            task_type = self._registry[job.type]
+            context = job.context(self._settings, self._files, report)
+            attempt = Attempt(job, task_type, job.payload, context, timeout)
+            if inspect.iscoroutinefunction(task_type.handler):
+                self._loop.spawn(_awaited(attempt, returned_unless_struck), run)
+            else:
+                self._loop.in_thread(partial(_called, attempt), run, returned_unless_struck)
+            try:
+                async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+                    return await over
+            finally:
+                life.end()
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+def _settle(future: "asyncio.Future[Raw]", result: Raw | BaseException) -> None:
+    if isinstance(result, Crash):
+        future.set_exception(HandlerProcessError(f"signal {result.how}"))
+    elif isinstance(result, Raw):
+        future.set_result(result)
+    else:
+        future.set_exception(result)
+
+
+def _called(attempt: Attempt[Any]) -> Raw | BaseException:
+    """An attempt of a ``def`` handler, in its thread."""
+    try:
+        return encode_result(attempt.task_type.handler(*arguments_of(attempt)))
+    except (Exception, Crash, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  (the boundary of an attempt)
+        return error
+
+
+async def _awaited(attempt: Attempt[Any], then: Callable[[Raw | BaseException], None]) -> None:
+    try:
+        result: Raw | BaseException = encode_result(await attempt.task_type.handler(*arguments_of(attempt)))
+    except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
+        result = error
+    then(result)
