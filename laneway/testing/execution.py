@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Raw
 
@@ -14,12 +14,15 @@ from laneway.registry import Registry
 from laneway.testing.crashes import Crash, Crashes
 from laneway.testing.lives import Life, Run
 from laneway.testing.loop import VirtualLoop
+from laneway.testing.threads import ClosedError
 from schemas.settings import Settings
 from schemas.status import Progress
 from streams.attempt import CANCEL_GRACE, Attempt, Ended, arguments_of, encode_result, timed_out_after
 from streams.processes import HandlerProcessError, Job
 
-_CRASHED: str = "SIGSEGV"
+_CRASHED: Final = "SIGSEGV"
+_ENDS: Final = (Exception, asyncio.CancelledError, SystemExit, Crash)
+"""What a handler ends with. Anything else is the test's own: pytest's verdicts, Ctrl-C."""
 
 
 class VirtualExecutors:
@@ -98,7 +101,11 @@ class VirtualExecutors:
             result = encode_result(await attempt.task_type.handler(*arguments_of(attempt)))
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = error
-            if attempt.timed_out and attempt.timeout is not None and not isinstance(error, Crash):
+            if (
+                attempt.timed_out
+                and attempt.timeout is not None
+                and isinstance(error, Exception | asyncio.CancelledError)
+            ):
                 result = timed_out_after(attempt.timeout, error)
         self._over(attempt, run, result)
 
@@ -134,6 +141,9 @@ class VirtualExecutors:
 
     def _over(self, attempt: Attempt[Any], run: Run, result: Raw | BaseException) -> None:
         run.over = True
+        if not isinstance(result, (Raw, *_ENDS)):
+            self._loop.fail(result)
+            return
         if isinstance(result, Crash):
             if not self._life.dead and not attempt.over:
                 self._crashed(result.how)
@@ -180,7 +190,9 @@ class VirtualPool:
             over: asyncio.Future[Raw] = self._loop.create_future()
 
             def returned(result: Raw | BaseException) -> None:
-                if not over.done():
+                if not isinstance(result, (Raw, *_ENDS)):
+                    self._loop.fail(result)
+                elif not over.done():
                     _settle(over, result)
 
             def waits() -> None:
@@ -223,7 +235,9 @@ def _called(attempt: Attempt[Any]) -> Raw | BaseException:
     """An attempt of a ``def`` handler, in its thread."""
     try:
         return encode_result(attempt.task_type.handler(*arguments_of(attempt)))
-    except (Exception, Crash, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  (the boundary of an attempt)
+    except ClosedError:
+        raise
+    except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
         return error
 
 

@@ -183,17 +183,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._broke(error)
+            self.fail(error)
 
     def _heard(self, loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
         """A callback has raised: no test may go on as if it had not. Tasks of handlers fail as they like."""
         error = told.get("exception")
         if error is not None and "handle" in told:
-            self._broke(error)
+            self.fail(error)
         else:
             self.default_exception_handler(told)
 
-    def _broke(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Have ``turn`` raise an error that is nothing for a handler to end with."""
         self._broken.append(error)
         self.stop()
 

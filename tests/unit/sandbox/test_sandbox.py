@@ -1,0 +1,211 @@
+"""The test kit in a user's hands: with and without a loop, with new handlers, seeds, files, and clear errors."""
+
+import asyncio
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laneway import Context, RetryLater, RetryPolicy
+from laneway.registry import Registry
+from laneway.testing import Sandbox
+from schemas.errors import SandboxError, TaskFailedError, TaskNotFoundError, TypeNotFoundError
+from schemas.status import State
+
+handlers = Registry()
+
+
+@handlers.task("t.fails", retry=RetryPolicy(max_attempts=4))
+async def fails(payload: dict[str, Any]) -> None:
+    """Fail."""
+    raise ValueError("no")
+
+
+@handlers.task("t.waits")
+async def waits(payload: dict[str, Any]) -> None:
+    """Ask for ever to be run later."""
+    raise RetryLater(timedelta(days=1))
+
+
+@handlers.task("t.reads")
+async def reads(payload: dict[str, Any], ctx: Context) -> str:
+    """Copy a file."""
+    with ctx.files.create("copy.txt", "text/plain") as copy:
+        copy.write(await asyncio.to_thread(ctx.files.path(payload["ref"]).read_bytes))
+    return copy.ref
+
+
+async def test_it_works_beside_a_running_loop() -> None:
+    asyncio.get_running_loop()
+    with Sandbox(handlers=handlers) as lane:
+        task = lane.submit("t.fails", {})
+        lane.run()
+        assert lane.status(task.id).attempt == 4
+        # Off this loop, so that it can go on meanwhile.
+        task = lane.submit("t.fails", {}, delay=60)
+        await asyncio.to_thread(lane.run)
+        assert lane.status(task.id).attempt == 4
+
+
+def waits_of(seed: int | None) -> tuple[int, list[float]]:
+    with Sandbox(handlers=handlers, seed=seed) as lane:
+        task = lane.submit("t.fails", {})
+        lane.run()
+        return lane.seed, [(e.not_before - e.at).total_seconds() for e in lane.events(task.id) if e.not_before]
+
+
+def test_a_seed_repeats_the_jitter() -> None:
+    seed, waits = waits_of(None)
+    assert len(waits) == 3
+    assert waits_of(seed)[1] == waits
+    assert waits_of(seed + 1)[1] != waits
+
+
+def test_a_failure_tells_the_seed() -> None:
+    with pytest.raises(ZeroDivisionError) as raised, Sandbox(seed=7):
+        _ = 1 / 0
+    assert raised.value.__notes__ == ["the sandbox was Sandbox(seed=7)"]
+
+
+def test_what_never_ends_is_named() -> None:
+    with Sandbox(handlers=handlers) as lane:
+        task = lane.submit("t.waits", {})
+        with pytest.raises(SandboxError, match=rf"1 tasks are not final after .*{task.id} \(retrying\)"):
+            lane.run(within=timedelta(days=5))
+        assert 4 <= lane.status(task.id).deferrals <= 5
+
+
+def test_run_can_wait_for_one_task_alone() -> None:
+    with Sandbox(handlers=handlers) as lane:
+        forever, once = lane.submit("t.waits", {}), lane.submit("t.fails", {})
+        lane.run(once.id)
+        assert lane.status(once.id).state is State.DEAD_LETTERED
+        assert lane.status(forever.id).state is State.RETRYING
+
+
+def test_unknown_ids_types_and_results_are_told() -> None:
+    with Sandbox(handlers=handlers) as lane:
+        for ask in (lane.status, lane.result, lane.events, lane.run, lane.crash):
+            with pytest.raises(TaskNotFoundError):
+                ask("nobody")
+        with pytest.raises(TypeNotFoundError, match="did you mean"):
+            lane.submit("t.fail", {})
+        task = lane.submit("t.fails", {})
+        with pytest.raises(TaskFailedError, match="it is queued"):
+            lane.result(task.id)
+        lane.run()
+        with pytest.raises(TaskFailedError, match="it is dead_lettered: ValueError: no"):
+            lane.result(task.id)
+        with pytest.raises(ValueError, match="no point 'lunch'; there are running, before_status"):
+            lane.crash(task.id, "lunch")  # type: ignore[arg-type]
+
+
+def test_a_handler_that_is_registered_later_is_known() -> None:
+    mine = Registry()
+    with Sandbox(handlers=mine) as lane:
+        with pytest.raises(TypeNotFoundError):
+            lane.submit("t.new", {})
+
+        @mine.task("t.new")
+        async def new(payload: dict[str, Any]) -> int:
+            return 1
+
+        task = lane.submit("t.new", {})
+        lane.run()
+        assert lane.result(task.id) == 1
+
+
+def test_a_handler_may_submit_but_not_run() -> None:
+    mine = Registry()
+    with Sandbox(handlers=mine) as lane:
+
+        @mine.task("t.parent", retry=RetryPolicy(max_attempts=1))
+        async def parent(payload: dict[str, Any]) -> str:
+            child = lane.submit("t.child", {}).id
+            with pytest.raises(SandboxError, match="from within a handler"):
+                lane.run()
+            return child
+
+        @mine.task("t.child")
+        def child(payload: dict[str, Any]) -> str:
+            return lane.submit("t.grandchild", {}).id
+
+        @mine.task("t.grandchild")
+        def grandchild(payload: dict[str, Any]) -> str:
+            return "hello"
+
+        first = lane.submit("t.parent", {})
+        lane.run()
+        assert lane.result(lane.result(lane.result(first.id))) == "hello"
+
+
+@pytest.mark.parametrize("name", ["t.async", "t.def", "t.process"])
+def test_what_is_the_tests_own_is_no_end_of_a_task(name: str) -> None:
+    mine = Registry()
+
+    @mine.task("t.async")
+    async def in_async(payload: dict[str, Any]) -> None:
+        pytest.fail("said in a handler")
+
+    @mine.task("t.def")
+    def in_def(payload: dict[str, Any]) -> None:
+        pytest.fail("said in a handler")
+
+    mine.task("t.process", executor="process")(in_def)
+    with Sandbox(handlers=mine) as lane:
+        lane.submit(name, {})
+        with pytest.raises(pytest.fail.Exception, match="said in a handler"):
+            lane.run()
+
+
+def test_files_go_in_and_out() -> None:
+    with Sandbox(handlers=handlers) as lane:
+        with lane.files.create("in.txt", "text/plain") as file:
+            file.write(b"content")
+        task = lane.submit("t.reads", {"ref": file.ref})
+        lane.run()
+        found = lane.files.path(lane.result(task.id))
+        assert found.read_bytes() == b"content"
+    assert not found.exists()
+
+
+def test_ten_thousand_tasks_take_seconds() -> None:
+    mine = Registry()
+
+    @mine.task("t.noop")
+    async def noop(payload: int) -> int:
+        return payload
+
+    with Sandbox(handlers=mine) as lane:
+        ids = [lane.submit("t.noop", number).id for number in range(10_000)]
+        lane.run()
+        assert [lane.result(task_id) for task_id in ids] == list(range(10_000))
+
+
+def test_neither_kafka_nor_a_framework_is_imported() -> None:
+    strangers = "aiokafka", "confluent_kafka", "fastapi", "faust", "httpx", "mode", "starlette", "uvicorn", "uvloop"
+    program = (
+        "import sys; from laneway.testing import Sandbox; lane = Sandbox(); lane.close();"
+        f" print(sorted(set({strangers}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_the_plugin_gives_a_fixture_and_tells_the_seed(tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text(
+        "def test_it(laneway_sandbox):\n"
+        "    assert laneway_sandbox.now\n"
+        "    assert laneway_sandbox.seed is None, 'shows the seed'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "shows the seed" in done.stdout
+    assert "the sandbox was Sandbox(seed=" in done.stdout
