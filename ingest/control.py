@@ -6,21 +6,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-import msgspec
 import structlog
 
 from ingest.admission import SOURCE
+from ingest.calling_off import called_off, cancellation_of, what_it_was
 from ingest.lookup import Lookup
 from ingest.view.reader import ViewReader
 from laneway.kafka.lags import LaneLags
 from laneway.kafka.log import Log
-from laneway.kafka.table import TableFollower, TableRecord
+from laneway.kafka.records import TableRecord
+from laneway.kafka.table import TableFollower
 from laneway.kafka.wire import EncodedRecord, encoded_record
 from schemas import codec
 from schemas.control import Cancellation, Cancelled, LaneControl
 from schemas.errors import BrokerUnavailableError, TaskNotFoundError, UnavailableError, UndecodableRecordError
 from schemas.headers import cloud_event, timestamp
-from schemas.outcome import Event, Outcome
+from schemas.outcome import Outcome
 from schemas.settings import Settings
 from schemas.status import State, Status
 from schemas.task import Lane
@@ -86,10 +87,8 @@ class ControlDesk:
         """
         status = codec.decode(await self._lookup.find(task_id), Status)
         if status.state.final:
-            return Answer(_what_it_was(status), status.state)
-        asked = Cancellation(
-            id=task_id, type=status.type, priority=status.priority, generation=status.generation, at=datetime.now(UTC)
-        )
+            return Answer(what_it_was(status), status.state)
+        asked = cancellation_of(status, datetime.now(UTC))
         number = partition_of(status.ordering_key or task_id, self._partitions)
         with self._answer_for(task_id) as answer:
             await self._log.send([self._cancellation(number, task_id, codec.encode(asked))], urgent=True)
@@ -104,7 +103,7 @@ class ControlDesk:
         if status.state.final:
             if answered.outcome is None:
                 await self._log.send([self._cancellation(number, task_id, None)])
-            return Answer(_what_it_was(status), status.state)
+            return Answer(what_it_was(status), status.state)
         if status.state is State.RUNNING:
             # On a worker that is not the partition's any more, or that died: it is not started anew.
             return Answer(Cancelled.WHILE_RUNNING, status.state)
@@ -144,26 +143,7 @@ class ControlDesk:
 
     async def _end(self, status: Status, number: int) -> None:
         """Publish that a task is cancelled which no worker can start any more."""
-        now = datetime.now(UTC)
-        ended = msgspec.structs.replace(
-            status,
-            state=State.CANCELLED,
-            updated_at=now,
-            finished_at=now,
-            started_at=None,
-            not_before=None,
-            worker=None,
-        )
-        event = Event(
-            id=ended.id,
-            type=ended.type,
-            priority=ended.priority,
-            state=ended.state,
-            at=now,
-            attempt=ended.attempt,
-            deferrals=ended.deferrals,
-            generation=ended.generation,
-        )
+        ended, event = called_off(status, datetime.now(UTC))
         step = f"{ended.id}.{ended.generation}.{ended.attempt}.{ended.deferrals}.cancelled"
         records = [
             self._record("status", self._topics.status, number, ended.id, codec.encode(ended), step),
@@ -214,10 +194,3 @@ class ControlDesk:
         now = datetime.now(UTC)
         headers = cloud_event(kind, step or f"{key}.{now.timestamp()}", SOURCE, timestamp(now))
         return encoded_record(topic, number, key.encode(), value, headers)
-
-
-def _what_it_was(status: Status) -> Cancelled:
-    """What a cancellation of a task that has ended is answered with; the same as before when it ended by one."""
-    if status.state is not State.CANCELLED:
-        return Cancelled.TOO_LATE
-    return Cancelled.BEFORE_START if status.started_at is None else Cancelled.WHILE_RUNNING

@@ -11,7 +11,8 @@ from ingest.admission import SOURCE, Admission, Moment, decode_body
 from laneway.cron import Cron, CronError, TimeZoneError
 from laneway.ids import new_id
 from laneway.kafka.log import Log
-from laneway.kafka.table import TableFollower, TableRecord
+from laneway.kafka.records import TableRecord
+from laneway.kafka.table import TableFollower
 from laneway.kafka.wire import EncodedRecord, encoded_record
 from laneway.schedules import ScheduleBook, ScheduleEntry
 from schemas.codec import encode

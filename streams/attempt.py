@@ -109,6 +109,11 @@ def not_begun() -> TaskCancelledError:
     return TaskCancelledError("cancelled before it started")
 
 
+def did_not_end() -> TaskCancelledError:
+    """The error of an attempt that was told of its cancellation, stopped, and left to itself."""
+    return TaskCancelledError("cancelled while it ran; its handler did not end by itself")
+
+
 def timed_out_after(timeout: timedelta, cause: BaseException | None = None) -> TaskTimeoutError:
     """The error of an attempt that was ended by its time-out."""
     error = TaskTimeoutError(f"the attempt ran longer than its time-out of {timeout.total_seconds():g} s")

@@ -1,14 +1,13 @@
 """What operators asked for, in a worker: lanes that are held, tasks that are called off, and the answers."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import timedelta
+from typing import Final, Protocol
 
 import msgspec
 import structlog
 
-from laneway.kafka.records import OutgoingRecord, RecordSink
-from laneway.kafka.table import TableFollower, TableRecord
+from laneway.kafka.records import OutgoingRecord, RecordSink, TableRecord
 from schemas import codec
 from schemas.control import Cancellation, Cancelled, LaneControl
 from schemas.errors import LanewayError, UndecodableRecordError
@@ -17,12 +16,26 @@ from schemas.settings import Settings
 from schemas.task import Lane
 from schemas.topics import Topics, partition_of
 from streams.cancelling import CalledOff, Cancellations
+from streams.clock import Clock, utc_now
 from streams.dispatcher import Dispatcher
 from streams.runs import Runs
 
 log = structlog.get_logger(__name__)
 
 CURRENT_WITHIN: Final = timedelta(seconds=10)
+
+
+class Follower(Protocol):
+    """Reads tables; see ``TableFollower`` for what holds."""
+
+    def start(self) -> None:
+        """Begin to read."""
+
+    async def current(self, within: timedelta, numbers: Collection[int] | None = None) -> None:
+        """Wait until every record that was there at the call has been taken."""
+
+    async def close(self) -> None:
+        """Stop reading."""
 
 
 class Control:
@@ -33,28 +46,33 @@ class Control:
         before it opens it.
     """
 
-    def __init__(self, settings: Settings, producer: RecordSink, worker: str) -> None:
+    def __init__(self, settings: Settings, producer: RecordSink, worker: str, clock: Clock = utc_now) -> None:
         self._topics = Topics(settings.kafka.topic_prefix)
         self._partitions = settings.kafka.partitions
         self._producer = producer
         self._worker = worker
+        self._clock = clock
         self._source = f"/laneway/worker/{worker}".encode()
         self._dispatcher: Dispatcher
         self._runs: Runs
         self.cancellations = Cancellations(self._carried_out)
-        self._follower = TableFollower(
-            settings, [self._topics.control, self._topics.cancellations], self._take, f"{worker}-control"
-        )
+        self.follower: Follower
+        """Hands the records of ``topics`` to ``take``."""
+
+    @property
+    def topics(self) -> list[str]:
+        """Where operators' requests lie."""
+        return [self._topics.control, self._topics.cancellations]
 
     def start(self, dispatcher: Dispatcher, runs: Runs) -> None:
         """Begin."""
         self._dispatcher = dispatcher
         self._runs = runs
-        self._follower.start()
+        self.follower.start()
 
     async def close(self) -> None:
         """Stop."""
-        await self._follower.close()
+        await self.follower.close()
 
     async def current(self, numbers: Collection[int] | None = None) -> None:
         """Wait until everything that was asked before the call is known.
@@ -65,7 +83,7 @@ class Control:
         Raises:
             BrokerUnavailableError: not in time.
         """
-        await self._follower.current(CURRENT_WITHIN, numbers)
+        await self.follower.current(CURRENT_WITHIN, numbers)
 
     def tick(self) -> None:
         """Answer cancellations; many times a second."""
@@ -79,7 +97,7 @@ class Control:
         """Have every worker hold a lane; this one does at once."""
         self._runs.hold(lane, held=True)
         asked = LaneControl(
-            type=lane.type, priority=lane.priority, paused=True, at=datetime.now(UTC), by=self._worker, reason=reason
+            type=lane.type, priority=lane.priority, paused=True, at=self._clock(), by=self._worker, reason=reason
         )
         number = partition_of(asked.key, self._partitions)
         record = self._record("control", self._topics.control, number, asked.key, codec.encode(asked))
@@ -90,7 +108,8 @@ class Control:
 
         self._producer.append([record], told)
 
-    def _take(self, record: TableRecord) -> None:
+    def take(self, record: TableRecord) -> None:
+        """Do as a record says."""
         try:
             if record.topic == self._topics.control:
                 if record.value is not None:
@@ -134,6 +153,6 @@ class Control:
         return self._record("cancellation", topic, called_off.number, asked.id, codec.encode(asked))
 
     def _record(self, kind: str, topic: str, number: int, key: str, value: bytes | None) -> OutgoingRecord:
-        now = datetime.now(UTC)
+        now = self._clock()
         headers: Headers = cloud_event(kind, f"{key}.{now.timestamp()}", self._source, timestamp(now))
         return OutgoingRecord(topic, number, key.encode(), value, headers)

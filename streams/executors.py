@@ -10,9 +10,17 @@ from typing import Any
 
 from msgspec import Raw
 
-from schemas.errors import TaskCancelledError
 from schemas.settings import Settings
-from streams.attempt import CANCEL_GRACE, Attempt, Ended, arguments_of, not_begun, result_of, timed_out_after
+from streams.attempt import (
+    CANCEL_GRACE,
+    Attempt,
+    Ended,
+    arguments_of,
+    did_not_end,
+    not_begun,
+    result_of,
+    timed_out_after,
+)
 from streams.handler_loop import HandlerLoop, stand_back
 from streams.mailbox import Mailbox
 from streams.processes import Job, ProcessPool
@@ -152,7 +160,7 @@ class Executors:
             attempt.stopped = True
             self.cancel(attempt)
         if late >= CANCEL_GRACE:
-            self._return((attempt, TaskCancelledError("cancelled while it ran; its handler did not end by itself")))
+            self._return((attempt, did_not_end()))
 
     async def close(self) -> None:
         """Stop loops and processes, and take no more work; handlers that listen to nobody are left to end."""

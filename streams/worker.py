@@ -18,6 +18,7 @@ from faust.types import TP
 from laneway.kafka.admin import TopicAdmin
 from laneway.kafka.log import open_sink
 from laneway.kafka.records import RecordSink
+from laneway.kafka.table import TableFollower
 from laneway.memory import tame_garbage_collector
 from laneway.registry import Registry
 from schemas.errors import BrokerUnavailableError, ConfigurationError, UnknownTypeError
@@ -146,6 +147,7 @@ class Worker:
         )
         self._runs.executors = self._executors
         control = self._control = Control(self._settings, producer, self.name)
+        control.follower = TableFollower(self._settings, control.topics, control.take, f"{self.name}-control")
         self._runs.over_budget = control.hold
         self._dispatcher = Dispatcher(
             self._settings,

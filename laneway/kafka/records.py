@@ -25,6 +25,16 @@ class RecordMetadata(NamedTuple):
     offset: int
 
 
+class TableRecord(NamedTuple):
+    """One record of a table; without a value the key is gone from it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
 Then = Callable[[LanewayError | None, int], None]
 """Gets the first error, or ``None`` and the offset of the first record."""
 

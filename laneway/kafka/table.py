@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from laneway.kafka.clients import client_config, failure
 from laneway.kafka.ends import LogEnds
+from laneway.kafka.records import TableRecord
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 
@@ -22,16 +23,6 @@ _BATCH: Final = 1_000
 _POLL: Final = 0.2
 _TRY_AGAIN_AFTER: Final = 1.0
 Place = tuple[str, int]
-
-
-class TableRecord(NamedTuple):
-    """One record of a table; without a value the key is gone from it."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
 
 
 class TableFollower:

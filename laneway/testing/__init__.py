@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from laneway.testing.crashes import Crash as Crash
-    from laneway.testing.sandbox import DeadLetter as DeadLetter
+    from laneway.testing.letters import DeadLetter as DeadLetter
     from laneway.testing.sandbox import Sandbox as Sandbox
 
 _HOMES: Final = {
     "Crash": "laneway.testing.crashes",
-    "DeadLetter": "laneway.testing.sandbox",
+    "DeadLetter": "laneway.testing.letters",
     "Sandbox": "laneway.testing.sandbox",
 }
 

@@ -17,7 +17,16 @@ from laneway.testing.loop import VirtualLoop
 from laneway.testing.threads import ClosedError
 from schemas.settings import Settings
 from schemas.status import Progress
-from streams.attempt import CANCEL_GRACE, Attempt, Ended, arguments_of, encode_result, timed_out_after
+from streams.attempt import (
+    CANCEL_GRACE,
+    Attempt,
+    Ended,
+    arguments_of,
+    did_not_end,
+    not_begun,
+    result_of,
+    timed_out_after,
+)
 from streams.processes import HandlerProcessError, Job
 
 _CRASHED: Final = "SIGSEGV"
@@ -59,6 +68,7 @@ class VirtualExecutors:
         self._crashed = crashed
         self._began = began
         self._reported = reported
+        self._open: dict[Attempt[Any], Run] = {}
 
     def has_room(self, type_name: str) -> bool:
         """As long as the process lives."""
@@ -72,21 +82,33 @@ class VirtualExecutors:
         if attempt.alone is not None:
             attempt.task = self._loop.spawn(self._elsewhere(attempt, attempt.alone))
         elif attempt.task_type.executor == "process":
-            in_process = partial(self._pool.run, Job.of(attempt.context, attempt.payload), attempt.context.report)
-            attempt.task = self._loop.spawn(self._elsewhere(attempt, partial(in_process, attempt.timeout)))
+            attempt.task = self._loop.spawn(self._elsewhere(attempt, partial(self._in_process, attempt)))
         else:
-            run = Run(self._life, partial(self._waits, attempt))
+            run = self._open[attempt] = Run(self._life, partial(self._waits, attempt))
             if attempt.timeout is not None:
-                self._loop.call_later(attempt.timeout.total_seconds(), self._time_out, attempt, run, attempt.timeout)
+                self._loop.call_later(attempt.timeout.total_seconds(), self._time_out, attempt, attempt.timeout)
             if attempt.task_type.executor == "loop":
-                attempt.task = self._loop.spawn(self._on_loop(attempt, run), run)
+                attempt.task = self._loop.spawn(self._on_loop(attempt), run)
             else:
-                self._loop.in_thread(partial(_called, attempt), run, partial(self._over, attempt, run))
+                attempt.began = self._loop.time()
+                self._loop.in_thread(partial(_called, attempt), run, partial(self._over, attempt))
 
     def cancel(self, attempt: Attempt[Any]) -> None:
         """Have an attempt end early, if it can be."""
         attempt.context.cancel()
         if attempt.task is not None:
+            attempt.task.cancel()
+
+    def call_off(self, attempt: Attempt[Any], grace: float) -> None:
+        """The task is cancelled: an attempt that has not begun never does; one that runs is told, and later ended."""
+        attempt.context.cancel()
+        if attempt.begun:
+            if attempt.tell is not None:
+                attempt.tell()
+            self._loop.call_later(grace, self._stop, attempt)
+            return
+        attempt.called_off = True
+        if attempt.task_type.executor == "process" and attempt.task is not None:
             attempt.task.cancel()
 
     def collect(self) -> None:
@@ -95,10 +117,13 @@ class VirtualExecutors:
     def look_after(self, attempts: object) -> None:
         """Nothing: timers of the loop's end what is late."""
 
-    async def _on_loop(self, attempt: Attempt[Any], run: Run) -> None:
+    async def _on_loop(self, attempt: Attempt[Any]) -> None:
         result: Raw | BaseException
         try:
-            result = encode_result(await attempt.task_type.handler(*arguments_of(attempt)))
+            if attempt.called_off:
+                raise not_begun()
+            attempt.began = self._loop.time()
+            result = result_of(attempt.context, await attempt.task_type.handler(*arguments_of(attempt)))
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = error
             if (
@@ -107,7 +132,7 @@ class VirtualExecutors:
                 and isinstance(error, Exception | asyncio.CancelledError)
             ):
                 result = timed_out_after(attempt.timeout, error)
-        self._over(attempt, run, result)
+        self._over(attempt, result)
 
     async def _elsewhere(self, attempt: Attempt[Any], result_of: Callable[[], Any]) -> None:
         """In a process that the handler has for itself."""
@@ -120,27 +145,38 @@ class VirtualExecutors:
             result = error
         self._return(attempt, result)
 
-    def _time_out(self, attempt: Attempt[Any], run: Run, timeout: timedelta) -> None:
+    async def _in_process(self, attempt: Attempt[Any]) -> Raw:
+        context = attempt.context
+        job = Job.of(context, attempt.payload)
+        return await self._pool.run(job, context.report, attempt.timeout, partial(setattr, attempt, "tell"))
+
+    def _time_out(self, attempt: Attempt[Any], timeout: timedelta) -> None:
         if attempt.over or self._life.dead:
             return
         attempt.context.cancel()
         if attempt.task is None:  # in a thread, which cannot be stopped
-            self._give_up(attempt, run, timeout)
+            self._return(attempt, timed_out_after(timeout))
         else:
             attempt.timed_out = True
             attempt.task.cancel()
-            self._loop.call_later(CANCEL_GRACE, self._give_up, attempt, run, timeout)
+            self._loop.call_later(CANCEL_GRACE, self._return, attempt, timed_out_after(timeout))
 
-    def _give_up(self, attempt: Attempt[Any], run: Run, timeout: timedelta) -> None:
-        run.over = True
-        self._return(attempt, timed_out_after(timeout))
+    def _stop(self, attempt: Attempt[Any]) -> None:
+        """Its task was cancelled, and it has not ended by itself."""
+        if attempt.over or self._life.dead:
+            return
+        if attempt.task is None:
+            self._return(attempt, did_not_end())
+        else:
+            attempt.stopped = True
+            self.cancel(attempt)
+            self._loop.call_later(CANCEL_GRACE, self._return, attempt, did_not_end())
 
     def _waits(self, attempt: Attempt[Any]) -> None:
         if self._crashes.strikes(attempt.context.task_id, "running"):
             self._crashed(_CRASHED)
 
-    def _over(self, attempt: Attempt[Any], run: Run, result: Raw | BaseException) -> None:
-        run.over = True
+    def _over(self, attempt: Attempt[Any], result: Raw | BaseException) -> None:
         if not isinstance(result, (Raw, *_ENDS)):
             self._loop.fail(result)
             return
@@ -152,6 +188,9 @@ class VirtualExecutors:
         self._return(attempt, result)
 
     def _return(self, attempt: Attempt[Any], result: Raw | BaseException) -> None:
+        run = self._open.pop(attempt, None)
+        if run is not None:
+            run.over = True
         if not attempt.over and not self._life.dead:
             attempt.over = True
             self._ended(attempt.owner, result)
@@ -177,8 +216,14 @@ class VirtualPool:
         self._files = FileStore(settings.files_dir)
         self._places = asyncio.Semaphore(settings.worker.processes)
 
-    async def run(self, job: Job, report: Callable[[Progress], None], timeout: timedelta | None) -> Raw:
-        """Run a job in a process.
+    async def run(
+        self,
+        job: Job,
+        report: Callable[[Progress], None],
+        timeout: timedelta | None,
+        begun: Callable[[Callable[[], None]], None] = lambda _: None,
+    ) -> Raw:
+        """Run a job in a process; ``begun`` gets what tells it that it is cancelled.
 
         Raises:
             TimeoutError: it ran longer than ``timeout``.
@@ -208,6 +253,7 @@ class VirtualPool:
             task_type = self._registry[job.type]
             context = job.context(self._settings, self._files, report)
             attempt = Attempt(job, task_type, job.payload, context, timeout)
+            begun(context.cancel)
             if inspect.iscoroutinefunction(task_type.handler):
                 self._loop.spawn(_awaited(attempt, returned_unless_struck), run)
             else:
@@ -234,7 +280,7 @@ def _settle(future: "asyncio.Future[Raw]", result: Raw | BaseException) -> None:
 def _called(attempt: Attempt[Any]) -> Raw | BaseException:
     """An attempt of a ``def`` handler, in its thread."""
     try:
-        return encode_result(attempt.task_type.handler(*arguments_of(attempt)))
+        return result_of(attempt.context, attempt.task_type.handler(*arguments_of(attempt)))
     except ClosedError:
         raise
     except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
@@ -243,7 +289,8 @@ def _called(attempt: Attempt[Any]) -> Raw | BaseException:
 
 async def _awaited(attempt: Attempt[Any], then: Callable[[Raw | BaseException], None]) -> None:
     try:
-        result: Raw | BaseException = encode_result(await attempt.task_type.handler(*arguments_of(attempt)))
+        returned = await attempt.task_type.handler(*arguments_of(attempt))
+        result: Raw | BaseException = result_of(attempt.context, returned)
     except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
         result = error
     then(result)

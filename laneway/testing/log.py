@@ -108,7 +108,7 @@ class ProcessSink:
 
     Args:
         log: of the sandbox.
-        status_topic: whose records tell of steps.
+        topics: their names.
         loop: of the sandbox.
         crashes: which were asked for.
         dead: whether the process is.
@@ -119,7 +119,7 @@ class ProcessSink:
     def __init__(
         self,
         log: MemoryLog,
-        status_topic: str,
+        topics: Topics,
         loop: asyncio.AbstractEventLoop,
         crashes: Crashes,
         dead: Callable[[], bool],
@@ -127,7 +127,8 @@ class ProcessSink:
         written: Callable[[], None],
     ) -> None:
         self._log = log
-        self._status_topic = status_topic
+        self._status_topic = topics.status
+        self._asides = frozenset({topics.control, topics.cancellations, topics.suspects, topics.schedules})
         self._loop = loop
         self._crashes = crashes
         self._dead = dead
@@ -145,6 +146,8 @@ class ProcessSink:
             self._crash()
             return
         offsets = self._log.append(records)
+        if first.topic in self._asides:  # no part of a step
+            told = State.RUNNING
         if told is not State.RUNNING and self._crashes.strikes(task_id, "after_status" if told else "after_result"):
             self._crash()
             return

@@ -12,36 +12,27 @@ from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 import msgspec
-from msgspec import Struct
 
-from ingest.admission import Admission, check_same, decode_submission, fingerprint, keyed_id, moment
+from ingest.admission import Admission, check_body, decode_submission, fingerprint, keyed_id, moment
+from ingest.calling_off import called_off, cancellation_of, what_it_was
 from laneway.files import FileStore
 from laneway.ids import new_id
-from laneway.kafka.records import OutgoingRecord
+from laneway.kafka.records import OutgoingRecord, TableRecord
 from laneway.kafka.wire import EncodedRecord, read_body
 from laneway.registry import Registry, registry
 from laneway.testing.crashes import Crashes, Point
+from laneway.testing.letters import DeadLetter, dead_letter
 from laneway.testing.log import MemoryLog, StoredRecord
 from laneway.testing.loop import VirtualLoop
 from laneway.testing.threads import virtual_sleep
 from laneway.testing.worker import SimulatedWorker, World
 from schemas import codec
+from schemas.control import Cancellation, Cancelled, LaneControl
 from schemas.errors import SandboxError, TaskFailedError, TaskNotFoundError
-from schemas.headers import (
-    ATTEMPT,
-    DLQ_AT,
-    DLQ_ERROR,
-    DLQ_REASON,
-    DLQ_SOURCE,
-    DLQ_WORKER,
-    ERRORS,
-    Headers,
-    header,
-    read_delivery,
-)
+from schemas.headers import read_delivery
 from schemas.outcome import Event, Outcome
 from schemas.settings import KafkaSettings, Settings
-from schemas.status import ErrorInfo, State, Status
+from schemas.status import State, Status
 from schemas.submission import SubmitOptions, submission_body
 from schemas.task import Lane, Priority, Task
 from schemas.topics import RUNGS, Topics
@@ -50,35 +41,6 @@ from streams.suspects import Suspect
 _RESTARTED_AFTER: Final = 1.0
 """Virtual seconds from a crash to the next process."""
 _LONG: Final = timedelta(days=30)
-
-
-class DeadLetter(Struct, frozen=True, kw_only=True):
-    """A task that will not be tried again by itself, as ``tasks.<type>.dlq`` has it."""
-
-    task_id: str
-    reason: str
-    """In a word: ``rejected``, ``exhausted``, ``not_retriable``, ``poison``, …"""
-    error: ErrorInfo
-    errors: tuple[ErrorInfo, ...]
-    """Every failure that spent an attempt, oldest first."""
-    attempt: int
-    value: bytes
-    """The task's bytes exactly as they were accepted."""
-    at: datetime
-    source: str
-    """Where the record lay, as ``topic-partition@offset``."""
-    worker: str
-    headers: list[tuple[str, bytes]]
-
-    @property
-    def task(self) -> Task:
-        """The task as it was accepted."""
-        return codec.decode(self.value, Task)
-
-    @property
-    def payload(self) -> Any:
-        """The task's payload."""
-        return msgspec.json.decode(self.task.payload)
 
 
 class Sandbox:
@@ -203,7 +165,7 @@ class Sandbox:
         if key is not None:
             task_id, digest = keyed_id(key), fingerprint(body)
             if (present := self._log.statuses.get(task_id)) is not None:
-                check_same(present, digest)
+                check_body(present, digest)
                 return present
         self._know_types()
         accepted = self._admission.accept(submission, moment(now=self._clock()), task_id, digest)
@@ -253,6 +215,47 @@ class Sandbox:
             for record in self._records(self._topics.dead_letters(type))
         ]
 
+    # What operators do --------------------------------------------------------------------------------------------
+
+    def cancel(self, task_id: str) -> Cancelled:
+        """Call a task off, and run what is due now; answers what the API does.
+
+        Raises:
+            TaskNotFoundError: no such task was accepted here.
+        """
+        status = self.status(task_id)
+        if status.state.final:
+            return what_it_was(status)
+        topic = self._topics.cancellations
+        self._ask(topic, task_id, codec.encode(cancellation_of(status, self.now)))
+        asked = [record for record in self._records(topic) if record.key == task_id.encode()][-1]
+        answered = msgspec.json.decode(asked.value, type=Cancellation) if asked.value is not None else None
+        if answered is not None and not answered.answered:
+            return Cancelled.REQUESTED  # there is no worker now
+        if answered is not None and answered.outcome is Cancelled.WHILE_RUNNING:
+            return Cancelled.WHILE_RUNNING
+        status = self.status(task_id)
+        if status.state.final:
+            return what_it_was(status)
+        ended, event = called_off(status, self.now)
+        self._log.append(
+            OutgoingRecord(topic, 0, task_id.encode(), codec.encode(record), [])
+            for topic, record in (
+                (self._topics.status, ended),
+                (self._topics.events, event),
+                (self._topics.results(ended.type), Outcome.of(ended)),
+            )
+        )
+        return Cancelled.BEFORE_START
+
+    def pause(self, type: str, priority: Priority | str | None = None, *, reason: str | None = None) -> None:  # noqa: A002
+        """Hold a lane, or every lane of a type: nothing of it starts any more, what runs goes on."""
+        self._hold(type, priority, reason, paused=True)
+
+    def resume(self, type: str, priority: Priority | str | None = None) -> None:  # noqa: A002
+        """Let a lane, or every lane of a type, flow again: what waits in it starts."""
+        self._hold(type, priority, None, paused=False)
+
     # Breaking it --------------------------------------------------------------------------------------------------
 
     def crash(self, task_id: str, at: Point = "running", *, times: int = 1) -> None:
@@ -294,11 +297,32 @@ class Sandbox:
     def _clock(self) -> datetime:
         return self._epoch + timedelta(seconds=self._loop.time())
 
-    def _turn(self, until: float, enough: Callable[[], bool]) -> None:
+    def _hold(self, type_name: str, priority: Priority | str | None, reason: str | None, *, paused: bool) -> None:
+        self._know_types()
+        for each in Priority if priority is None else [Priority(priority)]:
+            lane = Lane(self._admission.type_of(type_name).name, each)
+            asked = LaneControl(
+                type=lane.type, priority=lane.priority, paused=paused, at=self.now, by="api", reason=reason
+            )
+            self._ask(self._topics.control, asked.key, codec.encode(asked))
+
+    def _ask(self, topic: str, key: str, value: bytes) -> None:
+        """Put an operator's request into the log; the worker knows of it before it starts anything more."""
+
+        def tell() -> None:
+            (offset,) = self._log.append([OutgoingRecord(topic, 0, key.encode(), value, [])])
+            if self._worker is not None:
+                self._worker.take(TableRecord(topic, 0, offset, key.encode(), value))
+
+        self._turn(self._loop.time(), lambda: False, tell)
+
+    def _turn(self, until: float, enough: Callable[[], bool], first: Callable[[], None] | None = None) -> None:
         if not self._turning.acquire(blocking=False):
             raise SandboxError("run and advance cannot be called from within a handler, nor twice at once")
         try:
             self._know_types()
+            if first is not None:
+                first()
             self._beside_other_loops(lambda: self._loop.turn(until, enough))
         finally:
             self._turning.release()
@@ -386,23 +410,3 @@ class Sandbox:
 
 def _outgoing(record: EncodedRecord) -> OutgoingRecord:
     return OutgoingRecord(record.topic, record.partition, *read_body(record.body))
-
-
-def dead_letter(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLetter:
-    """What a record of ``tasks.<type>.dlq`` says."""
-
-    def said(name: str) -> bytes:
-        return header(headers, name) or b""
-
-    return DeadLetter(
-        task_id=(key or b"").decode(),
-        reason=said(DLQ_REASON).decode(),
-        error=msgspec.json.decode(said(DLQ_ERROR), type=ErrorInfo),
-        errors=msgspec.json.decode(said(ERRORS) or b"[]", type=tuple[ErrorInfo, ...]),
-        attempt=int(said(ATTEMPT) or b"0"),
-        value=value or b"",
-        at=datetime.fromisoformat(said(DLQ_AT).decode()),
-        source=said(DLQ_SOURCE).decode(),
-        worker=said(DLQ_WORKER).decode(),
-        headers=headers,
-    )

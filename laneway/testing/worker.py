@@ -1,20 +1,22 @@
 """A worker process that exists only in a test: the real one's parts on a virtual loop and a log in memory."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from laneway.kafka.records import TableRecord
 from laneway.registry import Registry
 from laneway.testing.crashes import Crashes
 from laneway.testing.execution import VirtualExecutors, VirtualPool
 from laneway.testing.lives import Life
-from laneway.testing.log import MemoryLog, ProcessSink
+from laneway.testing.log import MemoryLog, ProcessSink, StoredRecord
 from laneway.testing.loop import VirtualLoop
 from schemas.settings import Settings
 from schemas.task import Lane, Priority
 from schemas.topics import Topics
+from streams.control import Control
 from streams.dispatcher import Dispatcher
 from streams.flight import Flight
 from streams.guard import CrashGuard
@@ -71,7 +73,7 @@ class SimulatedWorker:
         settings = world.settings
         sink = ProcessSink(
             world.log,
-            world.topics.status,
+            world.topics,
             world.loop,
             world.crashes,
             lambda: self._life.dead,
@@ -80,7 +82,9 @@ class SimulatedWorker:
         )
         self._suspect_log = SuspectLog(settings, sink, self._name)
         self._guard = CrashGuard(settings, self._pool(), sink, self._name)
-        outcomes = Outcomes(sink, Publisher(world.topics, self._name, world.clock), lambda _: True)
+        outcomes = Outcomes(
+            sink, Publisher(world.topics, settings.kafka.partitions, self._name, world.clock), lambda _: True
+        )
         self._runs = Runs(settings, world.registry, outcomes, self._guard, lambda _: True, world.clock, world.jitter)
         self._runs.executors = VirtualExecutors(
             world.loop,
@@ -92,8 +96,19 @@ class SimulatedWorker:
             began=lambda: self._tick_in(settings.worker.running_visible_after + 0.001),
             reported=self._reported,
         )
+        self._control = Control(settings, sink, self._name, world.clock)
+        self._control.follower = _Known(world.log, self._control.topics, self._control.take)
+        self._runs.over_budget = self._control.hold
         self._dispatcher = Dispatcher(
-            settings, world.registry, outcomes, self._runs, self._guard, self._name, world.clock
+            settings,
+            world.registry,
+            outcomes,
+            self._runs,
+            self._guard,
+            self._control.cancellations,
+            lambda _: True,
+            self._name,
+            world.clock,
         )
         world.loop.spawn(self._take_over(list(suspects)))
 
@@ -135,6 +150,14 @@ class SimulatedWorker:
             self._feeding.add((lane, number))
             self._world.loop.spawn(self._feed(lane, number))
 
+    def take(self, record: TableRecord) -> None:
+        """An operator asks for something."""
+        if not self._life.dead:
+            self._control.take(record)
+            # What is about to begin is answered for a moment later.
+            self._tick_in(0)
+            self._tick_in(_TICK)
+
     def _pool(self) -> VirtualPool:
         world = self._world
         return VirtualPool(world.loop, self._life, world.crashes, world.settings, world.registry)
@@ -143,6 +166,7 @@ class SimulatedWorker:
         """Learn what the forerunner told, and go on from its last commit."""
         await self._suspect_log.tell(suspects)
         self._guard.learn(self._world.log.suspects().values())
+        self._control.start(self._dispatcher, self._runs)
         log, topics = self._world.log, self._world.topics
         partitions = range(self._world.settings.kafka.partitions)
         for lane in self._lanes:
@@ -155,6 +179,7 @@ class SimulatedWorker:
                 partition.moved_on = log.moved_on(number)
             self._dispatcher.open_partition(partition)
             self.deliver(lane, number)
+        self._tick_in(0)  # what was asked meanwhile is answered
 
     async def _feed(self, lane: Lane, number: int) -> None:
         """Deliver what there is, as room allows."""
@@ -180,6 +205,7 @@ class SimulatedWorker:
     def _tick(self) -> None:
         if not self._life.dead:
             self._runs.tick()
+            self._control.tick()
 
     def _commit_soon(self) -> None:
         if not self._commit_due:
@@ -192,3 +218,29 @@ class SimulatedWorker:
             for lane in self._lanes:
                 for number, (offset, _) in self._dispatcher.committable(lane).items():
                     self._world.committed[lane, number] = offset
+
+
+class _Known:
+    """Tables of the log in memory: what they hold at the start is read here, what comes later is brought."""
+
+    def __init__(self, log: MemoryLog, topics: list[str], take: Callable[[TableRecord], None]) -> None:
+        self._log = log
+        self._topics = topics
+        self._take = take
+
+    def start(self) -> None:
+        """Read what there is."""
+        for topic in self._topics:
+            for record in self._log.read(topic, 0):
+                self._take(table_record(record))
+
+    async def current(self, within: timedelta, numbers: Collection[int] | None = None) -> None:
+        """It always is."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def table_record(record: StoredRecord) -> TableRecord:
+    """A record as a table's reader gets it."""
+    return TableRecord(record.topic, record.partition, record.offset, record.key, record.value)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from laneway import Context, Reject, RetryLater, RetryPolicy, task
+from laneway import Context, PauseKey, Reject, RetryLater, RetryPolicy, task
 
 TYPES: Final = ("semantics.async", "semantics.process", "semantics.thread")
 
@@ -100,6 +100,14 @@ async def _defer(payload: dict[str, Any], ctx: Context) -> int:
     return ctx.attempt
 
 
+async def _pause_key(payload: dict[str, Any], ctx: Context) -> None:
+    _deferred[ctx.task_id] += 1
+    if _deferred[ctx.task_id] <= payload["pauses"]:
+        note(payload, f"pause {payload['number']}")
+        raise PauseKey(0.5)
+    note(payload, f"end {payload['number']}")
+
+
 async def _stumble(payload: dict[str, Any], ctx: Context) -> None:
     note(payload, f"start {payload['number']}")
     await asyncio.sleep(0.01)
@@ -145,6 +153,7 @@ _WAYS: Final = {
     "never": _never,
     "object": _object,
     "defer": _defer,
+    "pause_key": _pause_key,
     "stumble": _stumble,
     "sleep": _sleep,
     "report": _report,

@@ -8,6 +8,7 @@ from typing import Any, Final, Unpack
 import msgspec
 import pytest
 
+from schemas.control import Cancelled
 from schemas.errors import IdempotencyConflictError, InvalidTaskError, TypeNotFoundError
 from schemas.status import State, Status
 from schemas.submission import SubmitOptions
@@ -247,6 +248,62 @@ def progress_is_told_while_it_runs(system: System, path: Path) -> None:
     ended = system.final(do(system, "report", {}).id)
     told = [event.progress for event in system.events(ended) if event.state is State.RUNNING]
     assert [(each.percent, each.message) for each in told if each is not None] == [(50, "half")]
+
+
+@scenario
+def a_task_can_be_called_off_until_it_has_ended(system: System, path: Path) -> None:
+    waiting = do(system, "echo", {}, delay=20)
+    assert system.cancel(waiting.id) == Cancelled.BEFORE_START
+    ended = system.final(waiting.id)
+    assert (ended.state, ended.attempt, ended.started_at) == (State.CANCELLED, 0, None)
+    # Its record comes up when it is due, and is told as cancelled once more: as the same, which readers drop.
+    assert {outcome.state for outcome in system.outcomes(ended)} == {State.CANCELLED}
+    running = do(system, "endless", {"path": str(path)})
+    system.begun(running.id)
+    assert system.cancel(running.id) == Cancelled.WHILE_RUNNING
+    ended = system.final(running.id)
+    assert (ended.state, ended.attempt) == (State.CANCELLED, 1)
+    assert (ended.error and ended.error.type) == "TaskCancelledError"
+    assert lines(path) == ["cancelled"]
+    # A handler that looks ends by itself, before the grace is over.
+    looking = system.submit("semantics.thread", {"do": "work"})
+    system.begun(looking.id)
+    assert system.cancel(looking.id) == Cancelled.WHILE_RUNNING
+    assert system.final(looking.id).state is State.CANCELLED
+    done = do(system, "echo", {})
+    system.final(done.id)
+    assert system.cancel(done.id) == Cancelled.TOO_LATE
+    assert steps(system, ended)[-1] == (State.CANCELLED, 1)
+
+
+@scenario
+def nothing_of_a_held_lane_starts(system: System, path: Path) -> None:
+    system.pause("semantics.async")
+    task = do(system, "sleep", {"number": 1, "seconds": 0, "path": str(path)})
+    other = system.submit("semantics.thread", {"do": "nothing"})
+    assert system.final(other.id).state is State.SUCCEEDED
+    system.wait(0.5)
+    assert lines(path) == []
+    system.resume("semantics.async")
+    assert system.final(task.id).state is State.SUCCEEDED
+
+
+@scenario
+def a_paused_key_waits_and_others_flow_on(system: System, path: Path) -> None:
+    def submit(number: int, key: str, pauses: int = 0) -> Status:
+        payload = {"number": number, "pauses": pauses, "path": str(path)}
+        return do(system, "pause_key", payload, ordering_key=f"{key} {path}")
+
+    first, second, other = submit(1, "a", pauses=1), submit(2, "a"), submit(3, "b")
+    ended = [system.final(each.id) for each in (first, second, other)]
+    assert [(each.state, each.attempt, each.deferrals) for each in ended] == [
+        (State.SUCCEEDED, 1, 1),
+        (State.SUCCEEDED, 1, 0),
+        (State.SUCCEEDED, 1, 0),
+    ]
+    noted = lines(path)
+    assert [line for line in noted if line[-1] in "12"] == ["pause 1", "end 1", "end 2"]
+    assert noted.index("end 3") < noted.index("end 1")
 
 
 @scenario

@@ -7,8 +7,9 @@ from typing import Final, Protocol, TypeVar, Unpack
 
 from laneway.client import Client
 from laneway.testing import DeadLetter, Sandbox
-from laneway.testing.sandbox import dead_letter
+from laneway.testing.letters import dead_letter
 from schemas import codec
+from schemas.control import Cancelled
 from schemas.outcome import Event, Outcome
 from schemas.settings import Settings
 from schemas.status import State, Status
@@ -36,6 +37,18 @@ class System(Protocol):
 
     def begun(self, task_id: str) -> None:
         """Wait until it runs."""
+
+    def cancel(self, task_id: str) -> Cancelled:
+        """Call it off."""
+
+    def pause(self, type_name: str) -> None:
+        """Hold the lanes of a type."""
+
+    def resume(self, type_name: str) -> None:
+        """Let them flow again."""
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
 
     def outcomes(self, task: Status) -> list[Outcome]:
         """The task's records in ``results.<type>``."""
@@ -67,6 +80,18 @@ class InSandbox:
     def begun(self, task_id: str) -> None:
         self._lane.advance(0.1)
         assert self._lane.status(task_id).state is State.RUNNING
+
+    def cancel(self, task_id: str) -> Cancelled:
+        return self._lane.cancel(task_id)
+
+    def pause(self, type_name: str) -> None:
+        self._lane.pause(type_name)
+
+    def resume(self, type_name: str) -> None:
+        self._lane.resume(type_name)
+
+    def wait(self, seconds: float) -> None:
+        self._lane.advance(seconds)
 
     def outcomes(self, task: Status) -> list[Outcome]:
         self._lane.advance(60)
@@ -100,6 +125,18 @@ class OnKafka:
     def begun(self, task_id: str) -> None:
         _soon(lambda: self._client.get(task_id).state is State.RUNNING)
 
+    def cancel(self, task_id: str) -> Cancelled:
+        return self._client.cancel(task_id).cancellation
+
+    def pause(self, type_name: str) -> None:
+        self._client.pause(type_name)
+
+    def resume(self, type_name: str) -> None:
+        self._client.resume(type_name)
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def outcomes(self, task: Status) -> list[Outcome]:
         return [codec.decode(record.value, Outcome) for record in self._of(task, self._topics.results(task.type))]
 
@@ -107,17 +144,21 @@ class OnKafka:
         return [codec.decode(record.value, Event) for record in self._of(task, self._topics.events)]
 
     def dead_letters(self, task: Status) -> list[DeadLetter]:
+        if task.state is State.SUCCEEDED:
+            self.outcomes(task)  # a dead letter would come with it
         topic = self._topics.dead_letters(task.type)
         return [
             dead_letter(record.key, record.value, [(name, value or b"") for name, value in record.headers])
-            for record in self._of(task, topic)
+            for record in self._of(task, topic, awaited=task.state is State.DEAD_LETTERED)
         ]
 
-    def _of(self, task: Status, topic: str) -> list[Record]:
+    def _of(self, task: Status, topic: str, *, awaited: bool = True) -> list[Record]:
         """What there is of a task that has ended; its last records follow its status, so they may be a moment late."""
-        return _soon(
-            lambda: [record for record in read_all(self._bootstrap_servers, topic) if record.key == task.id.encode()]
-        )
+
+        def found() -> list[Record]:
+            return [record for record in read_all(self._bootstrap_servers, topic) if record.key == task.id.encode()]
+
+        return _soon(found) if awaited else found()
 
 
 def _soon(question: Callable[[], Answer]) -> Answer:
