@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from laneway.kafka.records import OutgoingRecord, RecordMetadata, Then
@@ -170,8 +169,3 @@ class ProcessSink:
     def _answer(self, then: Then, offset: int) -> None:
         if not self._dead():
             then(None, offset)
-
-
-def stamp_of(epoch: datetime, at: datetime) -> float:
-    """A time on the virtual loop's clock."""
-    return (at - epoch).total_seconds()
