@@ -148,7 +148,10 @@ class Sandbox:
         self._turn(self._loop.time() + within.total_seconds(), lambda: not unfinished() and not self._down)
         if left := unfinished():
             told = ", ".join(f"{each} ({self._log.statuses[each].state})" for each in sorted(left)[:5])
-            raise SandboxError(f"{len(left)} tasks are not final after {within} of virtual time: {told}")
+            held = "".join(
+                f"; {each.lane} is held until resume ({each.reason or 'paused'})" for each in self.held_lanes()
+            )
+            raise SandboxError(f"{len(left)} tasks are not final after {within} of virtual time: {told}{held}")
 
     # Submitting ---------------------------------------------------------------------------------------------------
 
@@ -256,6 +259,11 @@ class Sandbox:
         """Let a lane, or every lane of a type, flow again: what waits in it starts."""
         self._hold(type, priority, None, paused=False)
 
+    def held_lanes(self) -> list[LaneControl]:
+        """Lanes that are held, by ``pause`` or because they made too many dead letters; each with its ``reason``."""
+        told = [codec.decode(record.value, LaneControl) for record in self._records(self._topics.control)]
+        return [each for each in {asked.lane: asked for asked in told}.values() if each.paused]
+
     # Breaking it --------------------------------------------------------------------------------------------------
 
     def crash(self, task_id: str, at: Point = "running", *, times: int = 1) -> None:
@@ -318,7 +326,7 @@ class Sandbox:
 
     def _turn(self, until: float, enough: Callable[[], bool], first: Callable[[], None] | None = None) -> None:
         if not self._turning.acquire(blocking=False):
-            raise SandboxError("run and advance cannot be called from within a handler, nor twice at once")
+            raise SandboxError("the sandbox runs already: time passes neither from within a handler nor twice at once")
         try:
             self._know_types()
             if first is not None:

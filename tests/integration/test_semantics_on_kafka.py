@@ -35,7 +35,7 @@ def system(kafka: RunningKafka, tmp_path_factory: pytest.TempPathFactory) -> Ite
     ):
         asyncio.run(api.ready())
         asyncio.run(worker.ready())
-        yield OnKafka(settings, client)
+        yield OnKafka(settings, client, worker)
     delete_topics(settings)
 
 

@@ -277,15 +277,35 @@ def a_task_can_be_called_off_until_it_has_ended(system: System, path: Path) -> N
 
 
 @scenario
-def nothing_of_a_held_lane_starts(system: System, path: Path) -> None:
-    system.pause("semantics.async")
-    task = do(system, "sleep", {"number": 1, "seconds": 0, "path": str(path)})
-    other = system.submit("semantics.thread", {"do": "nothing"})
-    assert system.final(other.id).state is State.SUCCEEDED
+def what_waits_for_a_slot_can_expire_and_be_called_off(system: System, path: Path) -> None:
+    def submit(do: str, **options: Unpack[SubmitOptions]) -> Status:
+        return system.submit("semantics.thread", {"do": do, "path": str(path)}, **options)
+
+    works = submit("work")
+    system.begun(works.id)
+    late = submit("late", expires_at=system.now + timedelta(seconds=0.4))
+    unwanted, wanted = submit("unwanted"), submit("wanted")
+    assert system.cancel(unwanted.id) == Cancelled.BEFORE_START
     system.wait(0.5)
-    assert lines(path) == []
-    system.resume("semantics.async")
-    assert system.final(task.id).state is State.SUCCEEDED
+    assert system.cancel(works.id) == Cancelled.WHILE_RUNNING
+    ended = [system.final(each.id) for each in (works, late, unwanted, wanted)]
+    assert [each.state for each in ended] == [State.CANCELLED, State.EXPIRED, State.CANCELLED, State.SUCCEEDED]
+    assert [each.started_at is not None for each in ended] == [True, False, False, True]
+    assert lines(path) == ["work", "wanted"]
+
+
+@scenario
+def nothing_of_a_held_lane_starts(system: System, path: Path) -> None:
+    def submit(number: int, priority: str) -> Status:
+        return do(system, "sleep", {"number": number, "seconds": 0, "path": str(path)}, priority=priority)
+
+    system.pause("semantics.async", "low")
+    held, flows = submit(1, "low"), submit(2, "normal")
+    assert system.final(flows.id).state is State.SUCCEEDED
+    system.wait(0.5)
+    assert lines(path) == ["start 2"]
+    system.resume("semantics.async", "low")
+    assert system.final(held.id).state is State.SUCCEEDED
 
 
 @scenario

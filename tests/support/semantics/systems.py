@@ -16,6 +16,7 @@ from schemas.status import State, Status
 from schemas.submission import SubmitOptions
 from schemas.topics import Topics
 from tests.support.kafka import Record, read_all
+from tests.support.workers import RunningWorker
 
 WITHIN: Final = timedelta(seconds=60)
 
@@ -41,11 +42,11 @@ class System(Protocol):
     def cancel(self, task_id: str) -> Cancelled:
         """Call it off."""
 
-    def pause(self, type_name: str) -> None:
-        """Hold the lanes of a type."""
+    def pause(self, type_name: str, priority: str) -> None:
+        """Hold a lane: whoever works on it knows when this returns."""
 
-    def resume(self, type_name: str) -> None:
-        """Let them flow again."""
+    def resume(self, type_name: str, priority: str) -> None:
+        """Let it flow again."""
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -84,11 +85,11 @@ class InSandbox:
     def cancel(self, task_id: str) -> Cancelled:
         return self._lane.cancel(task_id)
 
-    def pause(self, type_name: str) -> None:
-        self._lane.pause(type_name)
+    def pause(self, type_name: str, priority: str) -> None:
+        self._lane.pause(type_name, priority)
 
-    def resume(self, type_name: str) -> None:
-        self._lane.resume(type_name)
+    def resume(self, type_name: str, priority: str) -> None:
+        self._lane.resume(type_name, priority)
 
     def wait(self, seconds: float) -> None:
         self._lane.advance(seconds)
@@ -107,7 +108,8 @@ class InSandbox:
 class OnKafka:
     """API, worker and broker."""
 
-    def __init__(self, settings: Settings, client: Client) -> None:
+    def __init__(self, settings: Settings, client: Client, worker: RunningWorker) -> None:
+        self._worker = worker
         self._bootstrap_servers = settings.bootstrap_servers
         self._topics = Topics(settings.kafka.topic_prefix)
         self._client = client
@@ -128,11 +130,13 @@ class OnKafka:
     def cancel(self, task_id: str) -> Cancelled:
         return self._client.cancel(task_id).cancellation
 
-    def pause(self, type_name: str) -> None:
-        self._client.pause(type_name)
+    def pause(self, type_name: str, priority: str) -> None:
+        said = self._worker.log.read_text().count("lane held")
+        self._client.pause(type_name, priority)
+        assert _soon(lambda: self._worker.log.read_text().count("lane held") > said)
 
-    def resume(self, type_name: str) -> None:
-        self._client.resume(type_name)
+    def resume(self, type_name: str, priority: str) -> None:
+        self._client.resume(type_name, priority)
 
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)

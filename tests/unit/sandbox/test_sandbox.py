@@ -13,6 +13,7 @@ from laneway import Context, RetryLater, RetryPolicy
 from laneway.registry import Registry
 from laneway.testing import Sandbox
 from schemas.errors import SandboxError, TaskFailedError, TaskNotFoundError, TypeNotFoundError
+from schemas.settings import Settings, WorkerSettings
 from schemas.status import State
 
 handlers = Registry()
@@ -88,11 +89,12 @@ def test_run_can_wait_for_one_task_alone() -> None:
 
 def test_unknown_ids_types_and_results_are_told() -> None:
     with Sandbox(handlers=handlers) as lane:
-        for ask in (lane.status, lane.result, lane.events, lane.run, lane.crash):
+        for ask in (lane.status, lane.result, lane.events, lane.run, lane.crash, lane.cancel):
             with pytest.raises(TaskNotFoundError):
                 ask("nobody")
-        with pytest.raises(TypeNotFoundError, match="did you mean"):
-            lane.submit("t.fail", {})
+        for about_type in (lambda: lane.submit("t.fail", {}), lambda: lane.pause("t.fail")):
+            with pytest.raises(TypeNotFoundError, match="did you mean"):
+                about_type()
         task = lane.submit("t.fails", {})
         with pytest.raises(TaskFailedError, match="it is queued"):
             lane.result(task.id)
@@ -125,8 +127,9 @@ def test_a_handler_may_submit_but_not_run() -> None:
         @mine.task("t.parent", retry=RetryPolicy(max_attempts=1))
         async def parent(payload: dict[str, Any]) -> str:
             child = lane.submit("t.child", {}).id
-            with pytest.raises(SandboxError, match="from within a handler"):
-                lane.run()
+            for ask in (lane.run, lambda: lane.cancel(child), lambda: lane.pause("t.child")):
+                with pytest.raises(SandboxError, match="from within a handler"):
+                    ask()
             return child
 
         @mine.task("t.child")
@@ -271,3 +274,32 @@ def test_rates_hold_in_virtual_time() -> None:
         assert 8 <= len(lane.outcomes("t.rated")) <= 14
         lane.run()
         assert len(lane.outcomes("t.rated")) == 20
+
+
+def test_a_lane_that_pours_into_the_dead_letters_is_held_until_it_is_resumed(tmp_path: Path) -> None:
+    mine = Registry()
+    broken = True
+
+    @mine.task("t.breaks", retry=RetryPolicy(max_attempts=1))
+    async def breaks(payload: int) -> int:
+        if broken:
+            raise ValueError("a bad deploy")
+        return payload
+
+    settings = Settings(data_dir=tmp_path, worker=WorkerSettings(dead_letter_budget=5, concurrency=2))
+    with Sandbox(handlers=mine, settings=settings) as lane:
+        ids = [lane.submit("t.breaks", number).id for number in range(20)]
+        with pytest.raises(SandboxError, match=r"t\.breaks\.normal is held until resume \(dead-letter budget used up"):
+            lane.run(within=timedelta(minutes=5))
+        (held,) = lane.held_lanes()
+        assert (held.type, held.priority, held.by) == ("t.breaks", "normal", "sandbox-1")
+        letters = len(lane.dead_letters("t.breaks"))
+        assert 6 <= letters <= 8
+        lane.kill_worker()  # the next one knows
+        lane.advance(60)
+        assert len(lane.dead_letters("t.breaks")) == letters
+        broken = False
+        lane.resume("t.breaks")
+        lane.run()
+        assert lane.held_lanes() == []
+        assert [lane.result(task_id) for task_id in ids[letters:]] == list(range(letters, 20))
