@@ -76,8 +76,7 @@ class VirtualExecutors:
 
     def start(self, attempt: Attempt[Any]) -> None:
         """Begin an attempt."""
-        tell = attempt.context.report
-        attempt.context.report = lambda progress: (tell(progress), self._reported())[0]
+        attempt.context.report = partial(self._report, attempt.context.report)
         self._began()
         if attempt.alone is not None:
             attempt.task = self._loop.spawn(self._elsewhere(attempt, attempt.alone))
@@ -171,6 +170,10 @@ class VirtualExecutors:
             attempt.stopped = True
             self.cancel(attempt)
             self._loop.call_later(CANCEL_GRACE, self._return, attempt, did_not_end())
+
+    def _report(self, report: Callable[[Progress], None], progress: Progress) -> None:
+        report(progress)
+        self._reported()
 
     def _waits(self, attempt: Attempt[Any]) -> None:
         if self._crashes.strikes(attempt.context.task_id, "running"):

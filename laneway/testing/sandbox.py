@@ -202,7 +202,7 @@ class Sandbox:
         return msgspec.json.decode(status.result)
 
     def outcomes(self, type: str) -> list[Outcome]:  # noqa: A002
-        """What ``results.<type>`` has, oldest first: one for each task that ended."""
+        """What ``results.<type>`` has, oldest first: one for each task that ended, or the same again after a crash."""
         return [codec.decode(record.value, Outcome) for record in self._records(self._topics.results(type))]
 
     def events(self, task_id: str) -> list[Event]:
@@ -240,6 +240,8 @@ class Sandbox:
         status = self.status(task_id)
         if status.state.final:
             return what_it_was(status)
+        if status.state is State.RUNNING:  # in a process that died; it is not started anew
+            return Cancelled.WHILE_RUNNING
         ended, event = called_off(status, self.now)
         self._log.append(
             OutgoingRecord(topic, 0, task_id.encode(), codec.encode(record), [])
