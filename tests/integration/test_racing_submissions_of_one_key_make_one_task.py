@@ -32,6 +32,9 @@ def _body(number: int = 0, **fields: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def _two_apis(settings: Settings, folder: Path, *, one_view: bool) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Clients of two instances, which share a data directory and so a view, or do not."""
+    # A busy machine takes its time: 503 is not what is asked here.
+    api_settings = settings.api.model_copy(update={"accept_timeout": 30.0})
+    settings = settings.model_copy(update={"api": api_settings})
     async with AsyncExitStack() as stack:
         clients = []
         for name in ("one", "two"):
