@@ -101,7 +101,8 @@ class ControlDesk:
             return Answer(Cancelled.WHILE_RUNNING, State.RUNNING)
         status = await self._strongly(task_id)
         if status.state.final:
-            if answered.outcome is None:
+            # Only an end that a worker tells says that the record has come up: the API itself ends one that may yet.
+            if answered.outcome is None and status.worker is not None:
                 await self._log.send([self._cancellation(number, task_id, None)])
             return Answer(what_it_was(status), status.state)
         if status.state is State.RUNNING:

@@ -31,6 +31,8 @@ class Cancellations:
         self._carried_out = carried_out
         self._known: dict[str, CalledOff] = {}
         self._unanswered: dict[str, CalledOff] = {}
+        self._news: dict[str, CalledOff] = {}
+        """Since the last look; whoever answered, what is here has to hear of it once."""
 
     def learn(self, task_id: str, called_off: CalledOff | None) -> None:
         """What the log says of a task; ``None``: nothing any more."""
@@ -38,7 +40,7 @@ class Cancellations:
         if called_off is None:
             self._known.pop(task_id, None)
             return
-        self._known[task_id] = called_off
+        self._known[task_id] = self._news[task_id] = called_off
         if not called_off.asked.answered:
             self._unanswered[task_id] = called_off
 
@@ -56,21 +58,23 @@ class Cancellations:
             Those that can be answered now, with what was done; ``None`` where the task's partition is ours and the task
             is in it at most as a record that has not come up. Of the others their end will tell, or another worker.
         """
-        if not self._unanswered:
+        if not self._unanswered and not self._news:
             return []
+        asked, self._news = {**self._news, **self._unanswered}, {}
         here: dict[str, list[Work]] = {}
         for work in tuple(in_flight()):
-            called_off = self._unanswered.get(work.task.id)
+            called_off = asked.get(work.task.id)
             if called_off is not None and work.task.generation <= called_off.asked.generation:
                 here.setdefault(work.task.id, []).append(work)
         answers: list[tuple[CalledOff, Cancelled | None]] = []
-        for task_id, called_off in self._unanswered.items():
-            works = here.get(task_id, [])
+        for works in here.values():
             for work in works:
                 if work.attempt is not None:
                     runs.call_off(work)
                 elif work.started_at is None and not work.ended:
                     runs.withdraw(work)
+        for task_id, called_off in self._unanswered.items():
+            works = here.get(task_id, [])
             if any(work.attempt is not None and work.attempt.begun for work in works):
                 answers.append((called_off, Cancelled.WHILE_RUNNING))
             elif not works and speaks_for(called_off.asked.lane, called_off.number):

@@ -1,6 +1,6 @@
 """What operators asked for, in a worker: lanes that are held, tasks that are called off, and the answers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -31,11 +31,15 @@ class Follower(Protocol):
     def start(self) -> None:
         """Begin to read."""
 
-    async def current(self, within: timedelta, numbers: Collection[int] | None = None) -> None:
+    async def current(self, within: timedelta, numbers: Mapping[str, Collection[int]] | None = None) -> None:
         """Wait until every record that was there at the call has been taken."""
 
     async def close(self) -> None:
         """Stop reading."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still reads."""
 
 
 class Control:
@@ -78,12 +82,13 @@ class Control:
         """Wait until everything that was asked before the call is known.
 
         Args:
-            numbers: in these partitions; all by default.
+            numbers: cancellations of these partitions; all by default.
 
         Raises:
             BrokerUnavailableError: not in time.
         """
-        await self.follower.current(CURRENT_WITHIN, numbers)
+        only = None if numbers is None else {self._topics.cancellations: numbers}
+        await self.follower.current(CURRENT_WITHIN, only)
 
     def tick(self) -> None:
         """Answer cancellations; many times a second."""

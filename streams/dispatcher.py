@@ -140,6 +140,7 @@ class Dispatcher:
             if work.started_at is None and not work.published and unwanted(work):
                 if work.timer is not None:
                     work.timer.cancel()
+                work.fenced = work.disowned = work.ended  # held back until the group answers: others tell of it now
                 del self._in_flight[key]
 
     def committable(self, lane: Lane) -> Mapping[int, tuple[int, str]]:

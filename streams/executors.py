@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -84,7 +84,7 @@ class Executors:
     def start(self, attempt: Attempt[Any]) -> None:
         """Begin an attempt."""
         if attempt.alone is not None:
-            attempt.task = self._loop.create_task(self._run_alone(attempt, attempt.alone))
+            self._own(attempt, self._run_alone(attempt, attempt.alone))
             return
         match attempt.task_type.executor:
             case "loop":
@@ -99,7 +99,15 @@ class Executors:
                 self._calls.add(call)
                 call.add_done_callback(self._calls.discard)
             case "process":
-                attempt.task = self._loop.create_task(self._run_in_process(attempt))
+                self._own(attempt, self._run_in_process(attempt))
+
+    def _own(self, attempt: Attempt[Any], run: Coroutine[Any, Any, None]) -> None:
+        def ended(task: "asyncio.Task[None]") -> None:
+            if task.cancelled():  # before its first step, so that it could report nothing
+                self._return((attempt, asyncio.CancelledError()))
+
+        attempt.task = self._loop.create_task(run)
+        attempt.task.add_done_callback(ended)
 
     def cancel(self, attempt: Attempt[Any]) -> None:
         """Have an attempt end early, if it can be."""

@@ -39,6 +39,7 @@ BATCH: Final = 300
 Record = ConsumerRecord[bytes, bytes]
 
 _FOREVER: Final = 10.0 * 365 * 86400
+_NEVER_IDLE: Final = 20.0 * 86_400
 _BUFFERED_BATCHES: Final = 4
 _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
@@ -119,9 +120,10 @@ class _LaneThread(driver.AIOKafkaConsumerThread):
         beat = coordinator._do_heartbeat  # noqa: SLF001
 
         async def noted() -> bool:
+            asked_at = time.monotonic()
             heard = bool(await beat())
             if heard:
-                self.last_heartbeat = time.monotonic()
+                self.last_heartbeat = asked_at
             return heard
 
         coordinator._do_heartbeat = noted  # noqa: SLF001
@@ -378,8 +380,9 @@ class LaneApp(faust.App):
             broker_commit_interval=worker.commit_interval,
             broker_commit_every=2**62,  # by interval alone
             broker_max_poll_records=BATCH,
-            # The loop runs no user code, so a long poll interval only means a loop that stands still.
-            broker_max_poll_interval=60.0,
+            # A lane that takes nothing is held, or full of long tasks: aiokafka would leave the group for that, and
+            # come back only with a fetch, which waits for the group. Whether the loop stands still the watch sees.
+            broker_max_poll_interval=_NEVER_IDLE,
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=_FETCH_BYTES,
             stream_buffer_maxsize=_BUFFERED_BATCHES,

@@ -6,13 +6,13 @@ from schemas.rate import Rate
 class TokenBucket:
     """Lets through so many in a time, evenly: a burst is one second's worth, or one where a second has less.
 
-    A new one holds a single token, so a worker that starts again starts no burst.
+    A new one is empty, so that starting workers again and again starts nothing that waiting would not.
     """
 
     def __init__(self, rate: Rate, now: float) -> None:
         self._per_second = rate.per_second
         self._share = 1.0
-        self._tokens = 1.0
+        self._tokens = 0.0
         self._at = now
 
     @property

@@ -278,6 +278,7 @@ class Runs:
             # Whoever asked for the last bit of memory need not be the one who took it all: no attempt is spent.
             log.warning("out of memory, runs again alone", **fields_of(work))
             self._guard.doubt(work, "MemoryError")
+            work.started_at = None  # it waits as any other
             self.add(work)
         else:
             self._failed(work, result, begun=begun)

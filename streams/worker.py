@@ -230,6 +230,9 @@ class Worker:
                 if app.crashed or app.should_stop:
                     log.error("a lane broke down", lane=str(app.lane), said=repr(app.crash_reason))
                     return 1
+            if not self._control.follower.alive:
+                log.error("what operators ask for is not read any more")
+                return 1
             if not self._timers.alive:
                 log.error("the timers broke down")
                 return 1

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from laneway.kafka.clients import client_config
@@ -41,12 +41,6 @@ class LaneLags:
             raise BrokerUnavailableError(f"the broker does not tell how long the lanes are: {error}") from error
 
     def _ask(self, admin: AdminClient, lanes: Sequence[Lane]) -> dict[Lane, int]:
-        groups = {
-            lane: admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self._topics.group(lane))], request_timeout=_TIMEOUT
-            )
-            for lane in lanes
-        }
         places = {
             lane: [TopicPartition(self._topics.lane(lane), number) for number in range(self._partitions)]
             for lane in lanes
@@ -55,15 +49,22 @@ class LaneLags:
         firsts = self._offsets(admin, every, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self._offsets(admin, every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         lags: dict[Lane, int] = {}
-        for lane, futures in groups.items():
-            (answer,) = futures.values()
-            committed = {each.partition: each.offset for each in answer.result(_TIMEOUT + 1).topic_partitions or ()}
+        for lane in lanes:
+            committed = self._committed(lane, places[lane])
             lags[lane] = sum(
                 max(0, ends[place.topic, place.partition] - max(done, firsts[place.topic, place.partition]))
                 for place in places[lane]
                 for done in (committed.get(place.partition, -1),)
             )
         return lags
+
+    def _committed(self, lane: Lane, places: list[TopicPartition]) -> dict[int, int]:
+        """By a consumer: librdkafka's admin client dies of an answer that names another coordinator."""
+        consumer = Consumer({**self._config, "group.id": self._topics.group(lane), "enable.auto.commit": False})
+        try:
+            return {each.partition: each.offset for each in consumer.committed(places, timeout=_TIMEOUT)}
+        finally:
+            consumer.close()
 
     @staticmethod
     def _offsets(admin: AdminClient, places: list[TopicPartition], which: Any) -> dict[tuple[str, int], int]:

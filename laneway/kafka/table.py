@@ -74,12 +74,17 @@ class TableFollower:
         """Whether every partition has once been read to the end that it had then."""
         return len(self._positions) == len(self._places)
 
-    async def current(self, within: timedelta, numbers: Collection[int] | None = None) -> None:
+    @property
+    def alive(self) -> bool:
+        """Whether it still reads."""
+        return self._thread.is_alive()
+
+    async def current(self, within: timedelta, numbers: Mapping[str, Collection[int]] | None = None) -> None:
         """Wait until every record that was there at the call has been taken.
 
         Args:
             within: how long at most.
-            numbers: only these partitions; all by default.
+            numbers: of these topics only these partitions.
 
         Raises:
             BrokerUnavailableError: not in time, or the broker does not answer.
@@ -88,7 +93,8 @@ class TableFollower:
         ends: dict[Place, int] = {}
         for topic, asked in self._ends.items():
             found = await asked.ask()
-            ends |= {(topic, number): end for number, end in found.items() if numbers is None or number in numbers}
+            wanted = found if numbers is None else numbers.get(topic, found)
+            ends |= {(topic, number): end for number, end in found.items() if number in wanted}
         await self._reach(ends, deadline)
 
     async def reach(self, topic: str, number: int, offset: int, within: timedelta) -> None:
@@ -111,16 +117,17 @@ class TableFollower:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            consumer = Consumer(self._config)
             try:
-                self._follow(consumer)
+                consumer = Consumer(self._config)
+                try:
+                    self._follow(consumer)
+                finally:
+                    consumer.close()
             except KafkaException as error:
-                log.warning("table read again soon", topics=sorted(self._ends), said=error.args[0].str())
+                log.warning("table read again soon", topics=sorted(self._ends), said=str(error))
                 self._stopping.wait(_TRY_AGAIN_AFTER)
             except RuntimeError:  # the loop is closed: nobody listens any more
                 return
-            finally:
-                consumer.close()
 
     def _follow(self, consumer: Consumer) -> None:
         consumer.assign(
@@ -136,7 +143,10 @@ class TableFollower:
     def _deliver(self, read: list[tuple[TableRecord | None, Place, int]], taken: threading.Event) -> None:
         for record, place, position in read:
             if record is not None:
-                self._take(record)
+                try:
+                    self._take(record)
+                except Exception:  # the boundary of a record: whatever is wrong with it, the next one follows
+                    log.exception("record not taken", topic=record.topic, partition=record.partition)
             self._positions[place] = position
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()

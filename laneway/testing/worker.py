@@ -1,7 +1,7 @@
 """A worker process that exists only in a test: the real one's parts on a virtual loop and a log in memory."""
 
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -234,11 +234,16 @@ class _Known:
             for record in self._log.read(topic, 0):
                 self._take(table_record(record))
 
-    async def current(self, within: timedelta, numbers: Collection[int] | None = None) -> None:
+    async def current(self, within: timedelta, numbers: Mapping[str, Collection[int]] | None = None) -> None:
         """It always is."""
 
     async def close(self) -> None:
         """Nothing is held."""
+
+    @property
+    def alive(self) -> bool:
+        """As long as the process."""
+        return True
 
 
 def table_record(record: StoredRecord) -> TableRecord:

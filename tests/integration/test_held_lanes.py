@@ -13,7 +13,11 @@ from schemas.status import State
 from tests.support.api import running_api
 from tests.support.controlled import MODULE, TYPES
 from tests.support.waiting import eventually
-from tests.support.workers import running_worker
+from tests.support.workers import outcomes, running_worker, submit
+
+BACKLOG = 3_000
+"""More than a worker takes in ahead, so that its consumer fetches nothing while the lane is held."""
+HELD_FOR = 75.0
 
 
 @pytest.fixture
@@ -55,6 +59,25 @@ async def test_held_on_every_worker_and_after_a_restart(settings: Settings, tmp_
                 await client.resume("ctl.async")
                 for task in held:
                     assert (await client.wait(task.id, timedelta(seconds=20))).state is State.SUCCEEDED
+
+
+@pytest.mark.long
+@pytest.mark.timeout(200)
+async def test_a_lane_that_was_held_for_long_goes_on(settings: Settings, tmp_path: Path) -> None:
+    with (
+        running_api(settings, tmp_path / "api.log", *TYPES, module=MODULE) as api,
+        running_worker(settings, tmp_path / "worker.log", "ctl.async", module=MODULE) as worker,
+    ):
+        await api.ready()
+        await worker.ready()
+        async with AsyncClient(api.address) as client:
+            await client.pause("ctl.async")
+            await asyncio.sleep(1)
+            ids = submit(settings, "ctl.async", [{"path": str(tmp_path / "ledger")}] * BACKLOG)
+            await asyncio.sleep(HELD_FOR)
+            await client.resume("ctl.async")
+        found = await outcomes(settings, "ctl.async", BACKLOG, within=90)
+    assert found.keys() == set(ids)
 
 
 async def test_a_lane_that_pours_into_the_dead_letters_is_held(settings: Settings, tmp_path: Path) -> None:
