@@ -148,10 +148,11 @@ class Sandbox:
         self._turn(self._loop.time() + within.total_seconds(), lambda: not unfinished() and not self._down)
         if left := unfinished():
             told = ", ".join(f"{each} ({self._log.statuses[each].state})" for each in sorted(left)[:5])
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
             held = "".join(
                 f"; {each.lane} is held until resume ({each.reason or 'paused'})" for each in self.held_lanes()
             )
-            raise SandboxError(f"{len(left)} tasks are not final after {within} of virtual time: {told}{held}")
+            raise SandboxError(f"not final after {within} of virtual time: {told}{more}{held}")
 
     # Submitting ---------------------------------------------------------------------------------------------------
 
