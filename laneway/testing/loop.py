@@ -179,6 +179,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def abandon(self, work: Any) -> Generator[Any, None, None]:
         """Never go on with a coroutine of a dead process, nor let it clean up before the loop is closed."""
         self._abandoned.append(work)
+        if self.closing:  # nobody will cancel its task once more
+            raise asyncio.CancelledError
         yield from self.create_future()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:

@@ -1,6 +1,7 @@
 """The test kit in a user's hands: with and without a loop, with new handlers, seeds, files, and clear errors."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 from datetime import timedelta
@@ -305,3 +306,14 @@ def test_a_lane_that_pours_into_the_dead_letters_is_held_until_it_is_resumed(tmp
         lane.run()
         assert lane.held_lanes() == []
         assert [lane.result(task_id) for task_id in ids[letters:]] == list(range(letters, 20))
+
+
+def test_a_closed_sandbox_leaves_no_task_pending(caplog: pytest.LogCaptureFixture) -> None:
+    with Sandbox(handlers=handlers) as lane:
+        lane.submit("t.stops", {"looks": False})
+        lane.advance(10)
+        lane.kill_worker()
+        lane.advance(10)
+    del lane
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
