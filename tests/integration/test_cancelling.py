@@ -22,6 +22,7 @@ from tests.support.controlled import MODULE, TYPES
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker
 
+pytestmark = pytest.mark.timeout(200)
 GRACE = 1.0
 
 

@@ -15,6 +15,7 @@ from tests.support.controlled import MODULE, TYPES
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker, submit
 
+pytestmark = pytest.mark.timeout(200)
 BACKLOG = 3_000
 """More than a worker takes in ahead, so that its consumer fetches nothing while the lane is held."""
 HELD_FOR = 75.0

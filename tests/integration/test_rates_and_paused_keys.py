@@ -4,11 +4,14 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 from schemas.settings import Settings
 from tests.support.controlled import MODULE
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker, submit
 
+pytestmark = pytest.mark.timeout(200)
 OTHERS = 1000
 
 
