@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from schemas.settings import Settings
 from tests.support.workers import outcomes, running_worker, submit
+
+pytestmark = pytest.mark.timeout(200)
 
 TASKS = 60
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from laneway.schedules import firing_id
 from schemas import codec
@@ -20,6 +21,8 @@ from tests.support.schedules import latest, put
 from tests.support.source_tree import ROOT
 from tests.support.waiting import eventually
 from tests.support.workers import running_worker
+
+pytestmark = pytest.mark.timeout(200)
 
 CHAT = {"type": "chat", "payload": {"message": "What is a lane?"}}
 DAILY = {"name": "daily", "cron": "30 2 * * *", "timezone": "Europe/Berlin", "task": CHAT}

@@ -63,7 +63,6 @@ async def test_held_on_every_worker_and_after_a_restart(settings: Settings, tmp_
 
 
 @pytest.mark.long
-@pytest.mark.timeout(200)
 async def test_a_lane_that_was_held_for_long_goes_on(settings: Settings, tmp_path: Path) -> None:
     with (
         running_api(settings, tmp_path / "api.log", *TYPES, module=MODULE) as api,

@@ -18,6 +18,8 @@ from tests.support.api import running_api
 from tests.support.kafka import Record, read_all
 from tests.support.workers import outcome_records, outcomes, running_worker
 
+pytestmark = pytest.mark.timeout(200)
+
 REQUESTS: Final = 200
 LANE: Final = Lane("chat", Priority.NORMAL)
 DONE: Final = httpx.codes.ACCEPTED

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from schemas import codec
 from schemas.schedule import Missed, Overlap, ScheduleDone, ScheduleProgress
 from schemas.settings import Settings
@@ -11,6 +13,8 @@ from tests.support.fleets import says
 from tests.support.schedules import define, latest, put, schedule_of
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker
+
+pytestmark = pytest.mark.timeout(200)
 
 
 async def test_overlap_skip_passes_over_until_the_task_has_ended(settings: Settings, tmp_path: Path) -> None:

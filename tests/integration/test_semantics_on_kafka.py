@@ -15,6 +15,8 @@ from tests.support.semantics.scenarios import SCENARIOS, SLOTS, Scenario
 from tests.support.semantics.systems import OnKafka, System
 from tests.support.workers import running_worker
 
+pytestmark = pytest.mark.timeout(200)
+
 HANDLERS = "tests.support.semantics.handlers"
 
 

@@ -12,6 +12,8 @@ from tests.support.due_handlers import DUE, OTHER
 from tests.support.due_tasks import DueTasks, others_running
 from tests.support.workers import running_worker
 
+pytestmark = pytest.mark.timeout(200)
+
 MODULE = "tests.support.due_handlers"
 
 

@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from schemas.outcome import Outcome
 from schemas.settings import Settings
 from schemas.status import State
 from tests.support.workers import outcomes, running_worker, submit
+
+pytestmark = pytest.mark.timeout(200)
 
 CASES: Final = [
     ("test.bounded", {}, "TaskTimeoutError"),
