@@ -46,7 +46,7 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
     Raises:
         BodyTooLargeError: as in ``read_body``.
     """
-    _check_length(_said(request), limit)
+    _check_length(said_length(request), limit)
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -56,7 +56,8 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
             yield chunk
 
 
-def _said(request: Request) -> bytes | None:
+def said_length(request: Request) -> bytes | None:
+    """The header ``Content-Length``, as it came."""
     said = request.headers.get("content-length")
     return None if said is None else said.encode("latin-1")
 

@@ -198,34 +198,26 @@ LIST: Final = _route(
     _parameter("limit", "query", "Tasks a page.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}),
     _parameter("cursor", "query", "`next_cursor` of the page before."),
 )
-_LANE_PARAMETERS: Final = (
-    _parameter("type", "path", "A task type."),
-    _parameter("priority", "path", "One of its priorities.", _ref("Priority")),
-)
-_HOLD_BODY: Final = _content(_ref("LaneHold"))
 LANES: Final = _route(200, _answers({200: _answer("Every lane.", "LaneList")}, _503=_CANNOT_KNOW))
-PAUSE: Final = _route(
-    200,
-    _answers(
-        {200: _answer("Held on every worker within a second.", "Lane")},
-        _400=_MALFORMED,
-        _404="Unknown type; `known` names those that there are.",
-        _503=_NOT_TAKEN,
-    ),
-    *_LANE_PARAMETERS,
-    body=_HOLD_BODY,
-)
-RESUME: Final = _route(
-    200,
-    _answers(
-        {200: _answer("It flows again.", "Lane")},
-        _400=_MALFORMED,
-        _404="Unknown type; `known` names those that there are.",
-        _503=_NOT_TAKEN,
-    ),
-    *_LANE_PARAMETERS,
-    body=_HOLD_BODY,
-)
+
+
+def _holding(done: str) -> Route:
+    return _route(
+        200,
+        _answers(
+            {200: _answer(done, "Lane")},
+            _400=_MALFORMED,
+            _404="Unknown type; `known` names those that there are.",
+            _503=_NOT_TAKEN,
+        ),
+        _parameter("type", "path", "A task type."),
+        _parameter("priority", "path", "One of its priorities.", _ref("Priority")),
+        body=_content(_ref("LaneHold")),
+    )
+
+
+PAUSE: Final = _holding("Held on every worker within a second.")
+RESUME: Final = _holding("It flows again.")
 _NAME: Final = _parameter("name", "path", "The schedule's name.")
 _NO_SCHEDULE: Final = "No such schedule."
 PUT_SCHEDULE: Final = _route(

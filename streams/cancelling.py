@@ -47,7 +47,7 @@ class Cancellations:
     def carry_out(
         self, in_flight: Callable[[], Iterable[Work]], runs: Runs, speaks_for: Callable[[Lane, int], bool]
     ) -> list[tuple[CalledOff, Cancelled | None]]:
-        """Cancel what is here of the tasks that no worker has answered for yet.
+        """Cancel what is here of the tasks that no worker has answered for yet, or that another has answered for.
 
         Args:
             in_flight: what waits here for its time or a slot, runs, or is on its way to the broker.
@@ -95,9 +95,6 @@ class Cancellations:
 
     def ended(self, task: Task, outcome: Cancelled | None) -> None:
         """A task has its final state, durably."""
-        if not self._known:
-            return
-        known = self._known.get(task.id)
-        if known is not None and task.generation <= known.asked.generation:
+        if self.apply_to(task):
             self._unanswered.pop(task.id, None)
-            self._carried_out(known, outcome)
+            self._carried_out(self._known[task.id], outcome)

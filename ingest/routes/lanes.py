@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from ingest import openapi
-from ingest.body import read_body
+from ingest.body import read_body, said_length
 from ingest.control import LaneState
 from ingest.runtime import Runtime
 from schemas.errors import InvalidTaskError, MalformedRequestError
@@ -42,7 +42,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     async def _hold(request: Request, *, paused: bool) -> Response:
         lane = _lane(request)
-        body = await read_body(request.receive, _length(request), _MAX_BODY)
+        body = await read_body(request.receive, said_length(request), _MAX_BODY)
         control = await runtime.control.hold(lane, paused=paused, reason=_reason(body))
         return _json(describe(LaneState(lane, None, control)))
 
@@ -81,11 +81,6 @@ def _reason(body: bytes) -> str | None:
         raise InvalidTaskError(f"the body: {error}", violations=[{"at": "", "why": str(error)}]) from error
     except msgspec.DecodeError as error:
         raise MalformedRequestError(f"the body is not JSON: {error}") from error
-
-
-def _length(request: Request) -> bytes | None:
-    value = request.headers.get("content-length")
-    return None if value is None else value.encode()
 
 
 def _json(value: object) -> Response:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from ingest import openapi
 from ingest.admission import Moment, moment
-from ingest.body import read_body
+from ingest.body import read_body, said_length
 from ingest.runtime import Runtime
 
 _JSON: Final = "application/json"
@@ -22,8 +22,7 @@ def router(runtime: Runtime) -> APIRouter:
     @routes.post("/api/schedules", **openapi.PUT_SCHEDULE)
     async def put_schedule(request: Request) -> Response:
         """Make a schedule, or replace the one of its name."""
-        said = dict(request.headers.raw).get(b"content-length")
-        body = await read_body(request.receive, said, limit)
+        body = await read_body(request.receive, said_length(request), limit)
         schedule, created = await runtime.schedules.put(body, _moment(request))
         headers = {"location": f"/api/schedules/{schedule.name}"}
         return Response(msgspec.json.encode(schedule), 201 if created else 200, headers, media_type=_JSON)
