@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, cast
 import faust
 import structlog
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
-from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
@@ -30,6 +30,7 @@ from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 from schemas.task import Lane
 from schemas.topics import Topics, position
+from streams import group
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,6 @@ _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
 _PACE: Final = 0.005
 _NOBODY: Final = ""
-_COMMITS_TOLD_WITHIN: Final = 15.0
 _ASK_AGAIN_AFTER: Final = 0.5
 
 
@@ -318,21 +318,21 @@ class LaneConsumer(driver.Consumer):
     async def committed_before(self, numbers: Iterable[int]) -> dict[int, OffsetAndMetadata]:
         """What was last committed of these partitions, by whomever; nothing for one that nobody committed.
 
-        Asked by aiokafka: librdkafka's admin client dies of an answer that names another coordinator, as there is after
-        a broker's fail-over. But aiokafka looks for its coordinator without end, hence the bound.
+        Raises:
+            KafkaError: the broker cannot tell now.
+            BrokerUnavailableError: no answer in time.
+        """
+        return await group.asked(self._thread, group.commits, self.app.lane_topic, list(numbers))
+
+    async def workers(self) -> frozenset[str]:
+        """The workers in the group, by the names that they put into ``status``.
 
         Raises:
             KafkaError: the broker cannot tell now.
             BrokerUnavailableError: no answer in time.
         """
-        asked = [TopicPartition(self.app.lane_topic, number) for number in numbers]
-        coordinator: Any = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
-        answer = asyncio.run_coroutine_threadsafe(coordinator.fetch_committed_offsets(asked), self._thread.thread_loop)
-        try:
-            found = await asyncio.wait_for(asyncio.wrap_future(answer), _COMMITS_TOLD_WITHIN)
-        except TimeoutError:
-            raise BrokerUnavailableError(f"the commits of {self.app.lane_topic} are not told") from None
-        return {partition.partition: commit for partition, commit in found.items()}
+        found = await group.asked(self._thread, group.members)
+        return frozenset(client_id.removesuffix(group.client_suffix(self.app.lane)) for client_id in found)
 
     async def _commit_in_thread(self, commits: Mapping[TP, tuple[int, str]]) -> bool:
         """Runs on the loop of the consumer's thread."""

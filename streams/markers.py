@@ -17,7 +17,6 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
 from laneway.kafka.clients import client_config
 from schemas import codec
@@ -35,11 +34,6 @@ _TIMEOUT: Final = 10.0
 _CLOCKS_DIFFER: Final = timedelta(seconds=10)
 
 
-def client_suffix(lane: Lane) -> str:
-    """What follows a worker's name in the client id of its consumer of a lane."""
-    return f"-{lane}"
-
-
 class Takeover(NamedTuple):
     """What the new owner of a partition has to know."""
 
@@ -53,8 +47,11 @@ class Takeover(NamedTuple):
     """Where the read of the partition of ``status`` began."""
     read_until: int = 0
     """How far the partition of ``status`` was read."""
-    alive: frozenset[str] = frozenset()
-    """The workers in the lane's group."""
+
+    @property
+    def running(self) -> bool:
+        """Whether something was told to run."""
+        return any(status.state is State.RUNNING for status in self.moved_on.values())
 
 
 class Question(NamedTuple):
@@ -79,7 +76,6 @@ class MarkerReader:
         """Records read so far; from any thread."""
         self._topics = Topics(settings.kafka.topic_prefix)
         config = client_config(settings, "laneway-markers")
-        self._admin_config = config
         self._consumer_config = {
             **config,
             "group.id": f"{settings.kafka.topic_prefix}markers",  # required by the client; never joined
@@ -88,7 +84,6 @@ class MarkerReader:
             "queued.max.messages.kbytes": 8_192,  # else it fetches ahead as much as 64 MB that nobody asked for
             "fetch.wait.max.ms": 2,
         }
-        self._admin = AdminClient(self._admin_config)
         self._consumer = Consumer(self._consumer_config)
 
     def take_over(self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None]) -> dict[int, Takeover]:
@@ -104,16 +99,14 @@ class MarkerReader:
             raise BrokerUnavailableError(f"no done-markers for {lane}: {error}") from error
 
     def follow(self, lane: Lane, questions: Mapping[int, Question]) -> dict[int, Takeover]:
-        """What was told of these tasks, by partition of ``status``, and who is in the lane's group now.
+        """What was told of these tasks, by partition of ``status``.
 
         Raises:
             BrokerUnavailableError: the broker cannot tell now.
         """
         try:
-            # Who is alive first: whoever has gone meanwhile had told all that it ever will before the read.
-            alive = self._alive(lane)
             return {
-                number: self._read(number, self._first(number, question), question.ids)._replace(alive=alive)
+                number: self._read(number, self._first(number, question), question.ids)
                 for number, question in questions.items()
             }
         except (KafkaException, TimeoutError) as error:
@@ -125,15 +118,13 @@ class MarkerReader:
         self._consumer.close()
 
     def _renew(self) -> None:
-        """Take new clients: one that saw its broker go may ask the wrong one for ever."""
+        """Take a new client: one that saw its broker go may ask the wrong one for ever."""
         self._consumer.close()
-        self._admin = AdminClient(self._admin_config)
         self._consumer = Consumer(self._consumer_config)
 
     def _take_over(self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None]) -> dict[int, Takeover]:
         topic = self._topics.lane(lane)
         taken: dict[int, Takeover] = {}
-        alive: frozenset[str] | None = None
         for number, commit in commits.items():
             low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
             committed = commit.offset if commit is not None and commit.offset >= 0 else low
@@ -144,11 +135,7 @@ class MarkerReader:
             if start is None:
                 start = self._start(topic, number, max(low, committed))
             found = self._read(number, start)
-            if any(status.state is State.RUNNING for status in found.moved_on.values()):
-                alive = self._alive(lane) if alive is None else alive
-            taken[number] = found._replace(
-                start=max(low, committed), redelivered_until=high, alive=alive or frozenset()
-            )
+            taken[number] = found._replace(start=max(low, committed), redelivered_until=high)
             log.info(
                 "took over a partition with open records",
                 position=f"{topic}-{number}@{committed}",
@@ -157,13 +144,6 @@ class MarkerReader:
                 told_already=len(found.moved_on),
             )
         return taken
-
-    def _alive(self, lane: Lane) -> frozenset[str]:
-        """The workers in the group of a lane, by the names that they put into ``status``."""
-        group = self._topics.group(lane)
-        described = self._admin.describe_consumer_groups([group], request_timeout=_TIMEOUT)[group].result(_TIMEOUT)
-        suffix = client_suffix(lane)
-        return frozenset(member.client_id.removesuffix(suffix) for member in described.members)
 
     def _start(self, topic: str, number: int, committed: int) -> int:
         """First offset of ``status`` that can tell of a record at or beyond ``committed``, without a commit of ours.

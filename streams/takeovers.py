@@ -84,6 +84,8 @@ class Takeovers:
             commits = {number: found.get(number) for number in mine}
             taken = await self._loop.run_in_executor(thread, self._markers.take_over, lane, commits)
             with_old_records = [number for number, found in taken.items() if found.start < found.redelivered_until]
+            running = any(each.running for each in taken.values())
+            alive = await self._apps[lane].consumer.workers() if running else frozenset()
             await self._control.current(set(mine))
             self._guard.learn(await self._loop.run_in_executor(thread, self._suspects.read, with_old_records))
         except (BrokerUnavailableError, KafkaError) as error:
@@ -96,7 +98,7 @@ class Takeovers:
                 mine[number].redelivered_until = takeover.redelivered_until
                 mine[number].read_from = takeover.read_from
                 mine[number].read_until = takeover.read_until
-                mine[number].alive = takeover.alive
+                mine[number].alive = alive
                 self._dispatcher.open_partition(mine[number])
         return True
 
@@ -107,15 +109,18 @@ class Takeovers:
             asked = {number: list(partition.parked) for number, partition in partitions.items()}
             questions = {number: _question(partitions[number], works) for number, works in asked.items()}
             try:
+                # Who is alive first: whoever has gone meanwhile had told all that it ever will before the read.
+                alive = await self._apps[lane].consumer.workers()
                 news = await self._loop.run_in_executor(thread, self._markers.follow, lane, questions)
-            except BrokerUnavailableError as error:
-                log.warning("tasks that run elsewhere not followed, tried again", lane=str(lane), said=str(error))
+            except (BrokerUnavailableError, KafkaError) as error:
+                said = str(error) or repr(error)
+                log.warning("tasks that run elsewhere not followed, tried again", lane=str(lane), said=said)
                 continue
             for number, found in news.items():
                 partition = partitions[number]
                 if not partition.revoked:
                     partition.read_until = found.read_until
-                    self._dispatcher.learned(partition, asked[number], found.moved_on.values(), found.alive)
+                    self._dispatcher.learned(partition, asked[number], found.moved_on.values(), alive)
 
 
 def _by_lane(partitions: list[Partition]) -> dict[Lane, dict[int, Partition]]:

@@ -29,10 +29,10 @@ from streams.control import Control
 from streams.dispatcher import Dispatcher
 from streams.executors import Executors
 from streams.flight import Phase
+from streams.group import client_suffix
 from streams.guard import CrashGuard
 from streams.lag import LagProbe
 from streams.lane_app import LaneApp, start_apps
-from streams.markers import client_suffix
 from streams.outcomes import Outcomes
 from streams.processes import ProcessPool
 from streams.publisher import Publisher

@@ -210,8 +210,8 @@ class ViewStore:
             # In the table's order, which is nearly that of coming in: the tree grows at its end.
             sorted(changes.rows.values()),
         )
-        connection.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", changes.claims.values())
         self._compare(changes, none_refused=connection.total_changes - before == len(changes.rows))
+        connection.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", changes.claims.values())
         if changes.labels:
             connection.executemany(
                 "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?)",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.task import Lane
@@ -86,10 +86,8 @@ class OffsetSampler:
         ending = self._admin.list_offsets(
             {tp: LATEST for lane in self._lanes for tp in self._asked(lane)}, request_timeout=_WITHIN
         )
-        describing = self._admin.describe_consumer_groups(
-            [self._topics.group(lane) for lane in self._lanes], request_timeout=_WITHIN
-        )
-        stable = {name: future.result().state == ConsumerGroupState.STABLE for name, future in describing.items()}
+        # Not by `describe_consumer_groups`, of which the same holds as of commits (librdkafka #4605).
+        stable = {group.id for group in self._admin.list_groups(timeout=_WITHIN) if str(group.state) == "Stable"}
         ends = {(tp.topic, tp.partition): future.result().offset for tp, future in ending.items()}
         now = time.time()
         return [
@@ -99,7 +97,7 @@ class OffsetSampler:
                 committed=committed[tp.topic, tp.partition],
                 end=ends[tp.topic, tp.partition],
                 at=now,
-                stable=stable[self._topics.group(lane)],
+                stable=self._topics.group(lane) in stable,
             )
             for lane in self._lanes
             for tp in self._asked(lane)

@@ -241,6 +241,13 @@ def test_a_claim_elsewhere_hides_no_status_that_lies_behind(tmp_path: Path) -> N
     assert view.store.behind == {"a": 0}
 
 
+def test_a_claim_beside_it_hides_no_status_that_lies_behind(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    view.apply(status(state=State.SUCCEEDED))
+    view.apply(status(), status(task_id="b", claim="of another task, in the same transaction"))
+    assert view.store.behind == {"a": 0}
+
+
 def test_claims_are_forgotten_with_their_statuses_or_when_they_are_old(tmp_path: Path) -> None:
     view = View(tmp_path)
     long_ago = NOW - timedelta(days=RETENTION_DAYS + 1)
