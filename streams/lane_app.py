@@ -4,14 +4,14 @@ Faust 0.15.3 commits past records that are still in flight (faust #606), forgets
 (#502) and books a failed commit as done (#316). So its acknowledgements are not used at all: the agent hands every
 record to the dispatcher without an ack, and ``LaneConsumer`` commits what the dispatcher's trackers allow.
 
-Nearly all that a record costs in Faust is spent once for each event. So an event here is a batch: ``_Batches`` lets
-each partition's fetched records through as one, ``LaneConsumer`` wraps them as one message.
+Nearly all that a record costs in Faust is spent once for each event. So an event here is a batch: ``streams.batches``
+lets each partition's fetched records through as one, ``LaneConsumer`` wraps them as one message.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, Protocol, cast
 
 import faust
@@ -21,7 +21,6 @@ from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
-from faust.types.transports import SchedulingStrategyT
 from faust.types.tuples import ConsumerMessage, Message
 from mode.supervisors import CrashingSupervisor
 
@@ -31,6 +30,7 @@ from schemas.settings import Settings
 from schemas.task import Lane
 from schemas.topics import Topics, position
 from streams import group
+from streams.batches import Batches, BatchTopic
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,8 @@ _BUFFERED_BATCHES: Final = 4
 _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
 _PACE: Final = 0.005
+_LOOK_AGAIN_AFTER: Final = 0.02
+_IDLE: Final = 1.0
 _NOBODY: Final = ""
 _ASK_AGAIN_AFTER: Final = 0.5
 
@@ -69,34 +71,6 @@ class Partitions(Protocol):
 
     def committable(self, lane: Lane) -> Mapping[int, tuple[int, str]]:
         """For each assigned partition with something delivered: the offset to commit, and the commit's metadata."""
-
-
-class _Batches(SchedulingStrategyT):
-    """Each partition's records as one."""
-
-    @classmethod
-    def map_from_records(cls, records: Mapping[TP, list[Any]]) -> Any:
-        """Not used: there is nothing to interleave."""
-        return records
-
-    def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
-        """Pairs of partition and the list of its records."""
-        return iter(records.items())
-
-    def records_iterator(self, index: Any) -> Iterator[tuple[TP, Any]]:
-        """The same."""
-        return iter(index.items())
-
-
-class _LaneTopic(faust.Topic):
-    """A topic whose events carry batches: the values are decoded by whoever knows what to do with bad ones."""
-
-    def _compile_decode(self) -> None:
-        """Leave ``decode`` as below: Faust would put its own in place."""
-
-    async def decode(self, message: Message, *, propagate: bool = False) -> EventT[Any]:
-        """The batch as it is."""
-        return self._create_event(message.key, message.value, {}, message=message)
 
 
 class _NoTables(TableManager):
@@ -151,6 +125,8 @@ class LaneConsumer(driver.Consumer):
         self._asked_again: dict[TP, int] = {}
         """Where a partition was read anew because what came lay beyond what was expected."""
         self._assignments = 0
+        self._room = asyncio.Event()
+        """Set when a partition that was full, or held, is wanted again."""
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _LaneThread(self, loop=self.loop, beacon=self.beacon)
@@ -177,6 +153,31 @@ class LaneConsumer(driver.Consumer):
 
     def track_message(self, message: Message) -> None:
         """Nothing: the dispatcher tracks."""
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        """As Faust's, but soon after a stream has room again.
+
+        Faust's sleeps for a second while every stream is full, and waits as long for the partitions whose stream is
+        not, whatever lies here of the others by then.
+        """
+        if self.flow_active and len(active := self._get_active_partitions()) < len(self.assignment()):
+            if not active:
+                self._room.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._room.wait(), _IDLE)
+                return {}, active
+            timeout = min(timeout, _LOOK_AGAIN_AFTER)
+        return await super()._wait_next_records(timeout)
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """A stream has room for a partition again."""
+        super().on_buffer_drop(tp)
+        self._room.set()
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Fetch these again."""
+        super().resume_partitions(tps)
+        self._room.set()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         """Records that were fetched; a little later when some were taken a moment ago, so that many come at once."""
@@ -400,8 +401,8 @@ class LaneApp(faust.App):
             web_enabled=False,
             autodiscover=False,
             worker_redirect_stdouts=False,
-            ConsumerScheduler=_Batches,
-            Topic=_LaneTopic,
+            ConsumerScheduler=Batches,
+            Topic=BatchTopic,
             TableManager=_NoTables,
         )
         topic = self.topic(self.lane_topic, key_type=bytes, value_type=bytes, value_serializer="raw", internal=False)

@@ -1,5 +1,6 @@
 """The lane's consumer lets no record be passed over: what a rebalance threw away is read again."""
 
+import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from schemas.task import Lane, Priority
+from streams import lane_app
 from streams.lane_app import LaneConsumer
 
 ONE, TWO = TP("lane", 0), TP("lane", 1)
@@ -28,8 +30,9 @@ def consumer(**expected: int) -> tuple[LaneConsumer, Thread]:
     made, thread = LaneConsumer.__new__(LaneConsumer), Thread()
     made._expected = {{"one": ONE, "two": TWO}[name]: offset for name, offset in expected.items()}
     made._asked_again = {}
+    made._room = asyncio.Event()
     made._thread = thread  # type: ignore[assignment]
-    made.app = SimpleNamespace(lane=Lane("email", Priority.LOW))  # type: ignore[assignment]
+    made.app = SimpleNamespace(lane=Lane("email", Priority.LOW), in_recovery=False)  # type: ignore[assignment]
     return made, thread
 
 
@@ -71,3 +74,45 @@ async def test_what_came_through_a_rebalance_is_read_again(monkeypatch: pytest.M
     monkeypatch.setattr(driver.Consumer, "_getmany", fetched_after_the_seek)
     assert await made._getmany({ONE, TWO}, 1.0) == {}
     assert thread.sought == [{ONE: 3}]
+
+
+class Fetching:
+    """A consumer that flows, with two partitions; notes how long fetches may take."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.consumer, _ = consumer(one=0, two=0)
+        self.consumer.flow_active = True
+        self.consumer._active_partitions = {ONE, TWO}
+        self.consumer._buffered_partitions = set()
+        self.consumer._paused_partitions = set()
+        self.allowed: list[float] = []
+
+        async def fetch(_: object, timeout: float) -> tuple[dict[TP, list[Any]], set[TP]]:
+            self.allowed.append(timeout)
+            return {}, set()
+
+        monkeypatch.setattr(driver.Consumer, "_wait_next_records", fetch)
+        monkeypatch.setattr(LaneConsumer, "assignment", lambda _: {ONE, TWO})
+
+
+async def test_while_a_stream_is_full_the_other_partitions_are_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fetching = Fetching(monkeypatch)
+    await fetching.consumer._wait_next_records(1.0)
+    fetching.consumer.on_buffer_full(TWO)
+    await fetching.consumer._wait_next_records(1.0)
+    assert fetching.allowed == [1.0, lane_app._LOOK_AGAIN_AFTER]
+
+
+async def test_when_all_are_full_the_first_that_has_room_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetching = Fetching(monkeypatch)
+    monkeypatch.setattr(lane_app, "_IDLE", 3600.0)
+    for partition in (ONE, TWO):
+        fetching.consumer.on_buffer_full(partition)
+    waiting = asyncio.create_task(fetching.consumer._wait_next_records(1.0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    fetching.consumer.on_buffer_drop(ONE)
+    assert await asyncio.wait_for(waiting, 10) == ({}, {ONE})
+    assert fetching.allowed == []
