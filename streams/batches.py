@@ -35,3 +35,18 @@ class BatchTopic(faust.Topic):
     async def decode(self, message: Message, *, propagate: bool = False) -> EventT[Any]:
         """The batch as it is."""
         return self._create_event(message.key, message.value, {}, message=message)
+
+
+class NoReadOffsets(dict[TP, int | None]):
+    """Knows of no record that was delivered.
+
+    By what it notes there Faust drops a batch whose last record is not beyond one that it has delivered. It notes that
+    after a rebalance, too, of a record from before: then the first batch of those that come again would be lost. What
+    comes twice the trackers recognise.
+    """
+
+    def __missing__(self, key: TP) -> None:
+        return None
+
+    def __setitem__(self, key: TP, value: int | None) -> None:
+        """Nothing."""

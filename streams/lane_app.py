@@ -30,7 +30,7 @@ from schemas.settings import Settings
 from schemas.task import Lane
 from schemas.topics import Topics, position
 from streams import group
-from streams.batches import Batches, BatchTopic
+from streams.batches import Batches, BatchTopic, NoReadOffsets
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +117,7 @@ class LaneConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._read_offset = NoReadOffsets()
         self._last_commit: dict[TP, tuple[int, str]] = {}
         self._member_id = _NOBODY
         self._taken_at = 0.0

@@ -1,7 +1,7 @@
 """The lane's consumer lets no record be passed over: what a rebalance threw away is read again."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,9 +9,10 @@ import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from schemas.settings import KafkaSettings, Settings
 from schemas.task import Lane, Priority
 from streams import lane_app
-from streams.lane_app import LaneConsumer
+from streams.lane_app import LaneApp, LaneConsumer
 
 ONE, TWO = TP("lane", 0), TP("lane", 1)
 
@@ -116,3 +117,37 @@ async def test_when_all_are_full_the_first_that_has_room_ends_the_wait(monkeypat
     fetching.consumer.on_buffer_drop(ONE)
     assert await asyncio.wait_for(waiting, 10) == ({}, {ONE})
     assert fetching.allowed == []
+
+
+async def test_what_comes_again_after_a_rebalance_is_delivered_though_more_had_been(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = LaneApp(
+        Lane("email", Priority.LOW),
+        Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1")),
+        SimpleNamespace(admit=None),
+        client_id="test",
+    )
+    worker.loop = asyncio.get_running_loop()
+    delivered: list[int] = []
+    over = asyncio.Event()
+
+    async def deliver(message: Any) -> None:
+        delivered.append(message.offset)
+
+    async def moved(*_: object) -> None:
+        """Partitions came or went."""
+
+    transport = worker._new_transport()
+    made: Any = transport.create_consumer(deliver, on_partitions_revoked=moved, on_partitions_assigned=moved)
+
+    async def fetched(_: object, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        # Two batches, the partition goes and comes back, and the first one is shorter than it was.
+        for last in (299, 648, 300):
+            yield ONE, SimpleNamespace(offset=last, topic=ONE.topic, key=b"", value=b"")
+        over.set()
+
+    monkeypatch.setattr(LaneConsumer, "getmany", fetched)
+    await made._drain_messages(SimpleNamespace(_stopped=over))
+    made._thread.thread_loop.close()
+    assert delivered == [299, 648, 300]
