@@ -12,6 +12,7 @@ from ingest.intake import Intake
 from ingest.lookup import Lookup
 from ingest.recent import RecentTasks
 from ingest.schedules import Schedules
+from ingest.timeline import Timelines
 from ingest.view.owner import ViewOwner
 from ingest.view.reader import ViewReader
 from laneway.files import FileStore
@@ -43,6 +44,7 @@ class Runtime:
     view: ViewReader
     owner: ViewOwner
     schedules: Schedules
+    timelines: Timelines
     _log: Log
     _verifying: "asyncio.Task[None]"
 
@@ -66,6 +68,7 @@ class Runtime:
         self._log.expect(spec.name for spec in self._specs())
         self.intake = Intake(self.admission, self._log, self.view, recent)
         self.lookup = Lookup(self.view, recent)
+        self.timelines = Timelines(self.settings, self.lookup)
         self.control = ControlDesk(self.settings, self._log, self.view, self.lookup)
         self.control.start()
         self.schedules = Schedules(self.settings, self.admission, self._log)
@@ -78,6 +81,7 @@ class Runtime:
         """Take them down; what was sent is answered first."""
         self._verifying.cancel()
         await asyncio.gather(self._verifying, return_exceptions=True)
+        await self.timelines.close()
         await self.control.close()
         await self._log.close()
         await self.schedules.close()
@@ -88,6 +92,7 @@ class Runtime:
         """Answer whoever waits for a task with what there is: the process is about to stop."""
         if hasattr(self, "view"):
             self.view.release()
+            self.timelines.release()
 
     async def checks(self) -> dict[str, str | None]:
         """What readiness consists of, each with what fails, or ``None``."""

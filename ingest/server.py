@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import resource
 import signal
 import socket
 from typing import Final
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 _STOP_SECONDS: Final = 10
 _BACKLOG: Final = 2048
+_OPEN_FILES: Final = 65_536
 
 
 class _Server(uvicorn.Server):
@@ -45,6 +47,7 @@ def serve(settings: Settings, registry: Registry) -> int:
     Raises:
         ConfigurationError: a port that is taken, no cluster set, or topics that are not what is needed.
     """
+    _allow_connections()
     app = create_app(settings, registry)
     with _listen(settings.api.host, settings.api.port) as listener:
         return _run(app, listener)
@@ -81,6 +84,14 @@ def _run(app: FastAPI, listener: socket.socket) -> int:
         raise runtime.fatal
     log.info("API stopped")
     return 0 if server.started else 1
+
+
+def _allow_connections() -> None:
+    """Take as many open files as the system lets us have: each stream and each client that waits is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

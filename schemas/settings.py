@@ -60,6 +60,8 @@ class ApiSettings(Section):
     """Seconds that a submission waits for the broker before it answers 503."""
     max_wait: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """Longest `?wait=`, in seconds."""
+    max_streams: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Streams of events that are open at once; 429 above it."""
 
 
 class WorkerSettings(Section):

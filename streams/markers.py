@@ -19,13 +19,13 @@ from confluent_kafka import (
 )
 
 from laneway.kafka.clients import client_config
+from laneway.kafka.reading import records_until
 from schemas import codec
 from schemas.errors import BrokerUnavailableError, UndecodableRecordError
 from schemas.settings import Settings
 from schemas.status import RANK, State, Status, supersedes
 from schemas.task import Lane
 from schemas.topics import Topics
-from streams.reading import records_until
 from streams.tracker import read_commit_metadata
 
 log = structlog.get_logger(__name__)

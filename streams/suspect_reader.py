@@ -6,10 +6,10 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from laneway.kafka.clients import client_config
+from laneway.kafka.reading import records_until
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 from schemas.topics import Topics
-from streams.reading import records_until
 from streams.suspects import Suspect, read_suspect
 
 _TIMEOUT: Final = 10.0

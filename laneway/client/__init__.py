@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from laneway.client import operations
+from laneway.client import operations, stream
 from laneway.client.operations import (
     CancelAnswer,
     LaneState,
@@ -21,8 +21,10 @@ from laneway.client.operations import (
     Response,
     ScheduleOptions,
     TaskPage,
+    TimelineAnswer,
 )
 from laneway.files import StoredFile
+from schemas.outcome import Event
 from schemas.schedule import ScheduleView
 from schemas.status import Status
 from schemas.submission import SubmitOptions
@@ -37,6 +39,7 @@ __all__ = [
     "ScheduleOptions",
     "SubmitOptions",
     "TaskPage",
+    "TimelineAnswer",
 ]
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -102,6 +105,17 @@ class Client:
     def cancel(self, task_id: str) -> CancelAnswer:
         """Call a task off; says what became of it."""
         return self._run(operations.cancel(task_id))
+
+    def timeline(self, task_id: str) -> TimelineAnswer:
+        """What happened to a task so far."""
+        return self._run(operations.timeline(task_id))
+
+    def stream(self, task_id: str) -> Iterator[Event]:
+        """What happens to a task, from its beginning, as it happens, until it is final; each event once.
+
+        A stream that breaks off is taken up again where it did, for as long as requests are tried again.
+        """
+        return stream.follow(self._http, task_id, self._retry_for)
 
     def lanes(self) -> "builtins.list[LaneState]":
         """Every lane: how much waits in it, and whether it is held."""
@@ -263,6 +277,14 @@ class AsyncClient:
     async def cancel(self, task_id: str) -> CancelAnswer:
         """Call a task off; says what became of it."""
         return await self._run(operations.cancel(task_id))
+
+    async def timeline(self, task_id: str) -> TimelineAnswer:
+        """What happened to a task so far."""
+        return await self._run(operations.timeline(task_id))
+
+    def stream(self, task_id: str) -> AsyncIterator[Event]:
+        """What happens to a task, from its beginning, as it happens, until it is final; each event once."""
+        return stream.follow_async(self._http, task_id, self._retry_for)
 
     async def lanes(self) -> "builtins.list[LaneState]":
         """Every lane: how much waits in it, and whether it is held."""

@@ -16,6 +16,7 @@ from laneway.files import StoredFile
 from laneway.ids import new_id
 from schemas.control import Cancelled
 from schemas.errors import AdmissionError, TaskFailedError, UnavailableError
+from schemas.outcome import Event
 from schemas.schedule import Missed, Overlap, ScheduleView
 from schemas.status import State, Status
 from schemas.submission import SubmitOptions, plain, said, submission_body
@@ -78,6 +79,16 @@ class CancelAnswer(msgspec.Struct, frozen=True):
     """`before_start`, `while_running`, `too_late`, or `requested` when no worker has answered yet."""
     state: State
     """Of the task, at that moment."""
+
+
+class TimelineAnswer(msgspec.Struct, frozen=True):
+    """What happened to a task, oldest first, in all its generations."""
+
+    id: str
+    complete: bool
+    """False where the task lived so long, in so busy a partition, that only the events around the times that its status
+    tells were read."""
+    events: list[Event]
 
 
 class LaneState(msgspec.Struct, frozen=True):
@@ -179,6 +190,12 @@ def cancel(task_id: str) -> Operation[CancelAnswer]:
     """Ask for a task to be called off."""
     response = yield Request(method="DELETE", path=f"/api/tasks/{quote(task_id, safe='')}")
     return _decoded(response, CancelAnswer)
+
+
+def timeline(task_id: str) -> Operation[TimelineAnswer]:
+    """Ask what happened to a task."""
+    response = yield Request(method="GET", path=f"/api/tasks/{quote(task_id, safe='')}/timeline")
+    return _decoded(response, TimelineAnswer)
 
 
 def list_lanes() -> Operation[list[LaneState]]:
