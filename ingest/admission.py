@@ -8,11 +8,13 @@ from typing import Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
+from msgspec import UNSET
 
 from ingest.plain import PlainTasks, shared_headers
 from ingest.violations import violation
 from laneway.ids import id_for_key, random_hex
 from laneway.kafka.wire import EncodedRecord, encoded_record
+from laneway.receivers import check_callback_url
 from laneway.registry import Registry, TaskType
 from schemas.codec import decode, encode
 from schemas.errors import (
@@ -26,7 +28,7 @@ from schemas.errors import (
 )
 from schemas.headers import Delivery, Headers, cloud_event, delivery_headers, timestamp
 from schemas.outcome import Event
-from schemas.settings import Settings
+from schemas.settings import Settings, variable
 from schemas.status import State, Status
 from schemas.task import MAX_DELAY_SECONDS, Task, TaskSubmission
 from schemas.topics import Topics, partition_of, rung_for
@@ -194,6 +196,7 @@ class Admission:
         self._partitions = settings.kafka.partitions
         self._max_payload = settings.api.max_payload_bytes
         self._registry = registry
+        self._callbacks = settings.callbacks
         self._types = {task_type.name: task_type for task_type in registry}
         self._topics = topics
         self._status_topic = topics.status
@@ -253,6 +256,8 @@ class Admission:
             raise InvalidTaskError(str(error), violations=error.violations) from error
         if fingerprint is None and _is_plain(submission):
             return self._accept_plain(submission, payload, moment, task_id, task_type)
+        if submission.callback_url is not None:
+            self._check_callback(submission.callback_url)
         created_at = created_at or moment.now
         due = self._due(submission, created_at)
         state = State.QUEUED if due is None else State.SCHEDULED
@@ -285,6 +290,7 @@ class Admission:
                 labels=labels,
                 ordering_key=submission.ordering_key,
                 fingerprint=fingerprint,
+                callback_url=submission.callback_url or UNSET,
             )
         )
         return self._records(task, state, document, moment, since)
@@ -356,6 +362,15 @@ class Admission:
             topic = self._lanes[lane] = self._topics.lane(task.lane)
         record_key = key if task.ordering_key is None else task.ordering_key.encode()
         return encoded_record(topic, partition, record_key, value, headers)
+
+    def _check_callback(self, url: str) -> None:
+        """Raises InvalidTaskError: nothing is posted there, as far as that can be said now."""
+        if self._callbacks.secrets is None:
+            raise _invalid("/callback_url", f"callbacks are off: {variable('callbacks.secrets')} is not set")
+        try:
+            check_callback_url(url, self._callbacks.networks)
+        except ValueError as error:
+            raise _invalid("/callback_url", str(error)) from error
 
     @staticmethod
     def _due(submission: TaskSubmission, now: datetime) -> datetime | None:

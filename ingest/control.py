@@ -12,6 +12,7 @@ from ingest.admission import SOURCE
 from ingest.calling_off import called_off, cancellation_of, what_it_was
 from ingest.lookup import Lookup
 from ingest.view.reader import ViewReader
+from laneway.callbacks import callback_records
 from laneway.kafka.lags import LaneLags
 from laneway.kafka.log import Log
 from laneway.kafka.records import TableRecord
@@ -108,7 +109,7 @@ class ControlDesk:
         if status.state is State.RUNNING:
             # On a worker that is not the partition's any more, or that died: it is not started anew.
             return Answer(Cancelled.WHILE_RUNNING, status.state)
-        await self._end(status, number)
+        await self._end(status, number, asked.at)
         return Answer(Cancelled.BEFORE_START, State.CANCELLED)
 
     async def hold(self, lane: Lane, *, paused: bool, reason: str | None) -> LaneControl:
@@ -142,7 +143,7 @@ class ControlDesk:
             raise TaskNotFoundError("the task left the status view meanwhile", id=task_id)
         return codec.decode(found, Status)
 
-    async def _end(self, status: Status, number: int) -> None:
+    async def _end(self, status: Status, number: int, asked_at: datetime) -> None:
         """Publish that a task is cancelled which no worker can start any more."""
         ended, event = called_off(status, datetime.now(UTC))
         step = f"{ended.id}.{ended.generation}.{ended.attempt}.{ended.deferrals}.cancelled"
@@ -151,10 +152,17 @@ class ControlDesk:
             self._record("event", self._topics.events, number, ended.id, codec.encode(event), step),
         ]
         appended = await self._log.send(records, urgent=True)
-        outcome = codec.encode(Outcome.of(ended))
-        await self._log.send(
-            [self._record("outcome", self._topics.results(ended.type), number, ended.id, outcome, step)]
-        )
+        outcome = Outcome.of(ended)
+        follows = [
+            self._record("outcome", self._topics.results(ended.type), number, ended.id, codec.encode(outcome), step)
+        ]
+        if ended.callback_url:
+            # Another API may be at it, too.
+            callback = callback_records(
+                self._topics, self._partitions, SOURCE, ended.callback_url, outcome, since=asked_at
+            )
+            follows += [encoded_record(*record) for record in callback]
+        await self._log.send(follows)
         with contextlib.suppress(UnavailableError):  # it is in the log; the view will have it
             await self._view.reach({number: appended.last[self._topics.status, number] + 1})
 

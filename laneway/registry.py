@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.errors import ConfigurationError, PayloadError, UnknownTypeError
 from schemas.rate import Rate
 from schemas.retry import RetryPolicy
-from schemas.task import check_type_name
+from schemas.task import OWN_WORD, check_type_name
 
 Executor = Literal["loop", "thread", "process"]
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -37,6 +37,8 @@ class TaskType:
     """How many may start in a time, on all workers together."""
     key_rate: Rate | None = None
     """How many of one ordering key and lane."""
+    own: bool = False
+    """Laneway's own: nobody submits it."""
 
     @cached_property
     def payload_schema(self) -> dict[str, Any]:
@@ -66,7 +68,10 @@ class TaskType:
 
 
 class Registry:
-    """The task types that a process knows."""
+    """The task types that a process knows.
+
+    Those that can be submitted are listed and iterated; Laneway's own are found by name, and listed by ``own``.
+    """
 
     def __init__(self) -> None:
         self._types: dict[str, TaskType] = {}
@@ -84,12 +89,22 @@ class Registry:
         return iter(self._types[name] for name in self.names)
 
     def __len__(self) -> int:
-        return len(self._types)
+        return len(self.names)
 
     @property
     def names(self) -> list[str]:
-        """Names of all types, sorted."""
-        return sorted(self._types)
+        """Names of the types that can be submitted, sorted."""
+        return sorted(name for name, task_type in self._types.items() if not task_type.own)
+
+    @property
+    def own(self) -> list[str]:
+        """Names of Laneway's own types, sorted."""
+        return sorted(name for name, task_type in self._types.items() if task_type.own)
+
+    @property
+    def every(self) -> list[TaskType]:
+        """Every type."""
+        return list(self._types.values())
 
     def only(self, names: list[str]) -> "Registry":
         """A registry of just these types.
@@ -145,6 +160,15 @@ class Registry:
 
         return register
 
+    def own_task(self, name: str, *, retry: RetryPolicy, timeout: timedelta) -> Callable[[Handler], Handler]:
+        """As ``task``, for one of Laneway's own types."""
+
+        def register(handler: Handler) -> Handler:
+            self._add(name, handler, retry=retry, timeout=timeout, executor=None, rate=None, key_rate=None, own=True)
+            return handler
+
+        return register
+
     def _add(
         self,
         name: str,
@@ -155,10 +179,11 @@ class Registry:
         executor: Literal["process"] | None,
         rate: Rate | None,
         key_rate: Rate | None,
+        own: bool = False,
     ) -> None:
         where = f"@task({name!r})"
         try:
-            check_type_name(name)
+            check_type_name(name.removeprefix(f"{OWN_WORD}.") if own else name)
         except ValueError as error:
             raise ConfigurationError(where, name, str(error)) from None
         if timeout is not None and timeout <= timedelta(0):
@@ -191,6 +216,7 @@ class Registry:
             timeout=timeout,
             rate=rate,
             key_rate=key_rate,
+            own=own,
         )
 
 

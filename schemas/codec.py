@@ -4,6 +4,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from schemas.callback import Callback
 from schemas.control import Cancellation, LaneControl
 from schemas.errors import UndecodableRecordError
 from schemas.outcome import Event, Outcome
@@ -12,13 +13,23 @@ from schemas.status import Status
 from schemas.task import Task
 
 Record = TypeVar(
-    "Record", Task, Status, Outcome, Event, LaneControl, Cancellation, Schedule, ScheduleProgress, ScheduleDone
+    "Record",
+    Task,
+    Status,
+    Outcome,
+    Event,
+    LaneControl,
+    Cancellation,
+    Schedule,
+    ScheduleProgress,
+    ScheduleDone,
+    Callback,
 )
 
 _ENCODER: Final = msgspec.json.Encoder()
 _RECORDS: Final = (
     *(Task, Status, Outcome, Event, LaneControl, Cancellation),
-    *(Schedule, ScheduleProgress, ScheduleDone),
+    *(Schedule, ScheduleProgress, ScheduleDone, Callback),
 )
 _DECODERS: Final = {record: msgspec.json.Decoder(record) for record in _RECORDS}
 

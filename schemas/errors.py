@@ -12,6 +12,7 @@
     │   │   └── PauseKey            the same for all tasks of its ordering key
     │   ├── Reject                  never retried
     │   ├── ResultError             the handler's result cannot be published; never retried
+    │   ├── CallbackError           the receiver of a callback did not take it
     │   ├── TaskTimeoutError
     │   ├── PoisonError             it crashed the process that ran it, too often; never retried
     │   └── TaskCancelledError
@@ -155,6 +156,13 @@ class Reject(TaskError):  # noqa: N818  (the contract's name)
 
 class ResultError(TaskError):
     """The handler returned something that cannot be published: not JSON, or too large for a record."""
+
+
+class CallbackError(TaskError):
+    """The receiver of a callback did not answer, or did not take it."""
+
+    retriable = True
+    log_level = logging.WARNING
 
 
 class TaskTimeoutError(TaskError):

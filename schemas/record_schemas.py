@@ -9,11 +9,13 @@ import json
 import textwrap
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final
 
 import msgspec
 from pydantic import BaseModel
 
+from schemas.callback import Callback
 from schemas.control import Cancellation, LaneControl
 from schemas.outcome import Event, Outcome
 from schemas.payloads import PAYLOADS, RESULTS
@@ -44,8 +46,9 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "schedule_submission": ScheduleSubmission,
     "schedule_progress": ScheduleProgress,
     "schedule_done": ScheduleDone,
+    "callback": Callback,
 }
-"""Records, and the bodies of ``POST /api/tasks`` and ``/api/schedules``, by the name of their file."""
+"""Records, and the bodies of ``POST /api/tasks``, ``/api/schedules`` and callbacks, by the name of their file."""
 
 _PARTS: Final[tuple[type[msgspec.Struct], ...]] = (ErrorInfo, Progress, TaskTemplate, PassedOver)
 _ENUMS: Final[tuple[type[StrEnum], ...]] = (State, Missed, Overlap)
@@ -106,12 +109,18 @@ def _record_schemas() -> dict[str, dict[str, Any]]:
     return schemas
 
 
+@cache
 def with_plain_defaults(owner: type[msgspec.Struct]) -> type[msgspec.Struct]:
     """The same record with ``None`` where a default is raw JSON, which msgspec cannot write into a schema."""
-    raw = [(field.name, Any, None) for field in msgspec.structs.fields(owner) if isinstance(field.default, msgspec.Raw)]
-    if not raw:
+    plain: list[Any] = []
+    for each in msgspec.structs.fields(owner):
+        if isinstance(each.default, msgspec.Raw):
+            plain.append((each.name, Any, None))
+        elif each.required and isinstance(each.type, type) and issubclass(each.type, msgspec.Struct):
+            plain.append((each.name, with_plain_defaults(each.type)))
+    if not plain:
         return owner
-    return msgspec.defstruct(owner.__name__, raw, bases=(owner,), kw_only=True, namespace={"__doc__": owner.__doc__})
+    return msgspec.defstruct(owner.__name__, plain, bases=(owner,), kw_only=True, namespace={"__doc__": owner.__doc__})
 
 
 def _describe(schema: dict[str, Any], owner: type[msgspec.Struct]) -> None:

@@ -4,12 +4,15 @@ Each comes from a command-line option, else from the environment (``LANEWAY_`` a
 ``LANEWAY_KAFKA__BOOTSTRAP_SERVERS``), else from its default here. ``docs/configuration.md`` is generated from this.
 """
 
+import base64
+import binascii
 import os
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
@@ -141,6 +144,68 @@ class ChatSettings(Section):
     """Seconds for one answer of that server."""
 
 
+_SECRET_PREFIX: Final = "whsec_"  # noqa: S105  (what secrets begin with)
+
+
+def _signing_keys(secrets: SecretStr) -> tuple[bytes, ...]:
+    """The keys that are written as Standard Webhooks say.
+
+    Raises:
+        ValueError: one of them is not; never tells it.
+    """
+    keys = []
+    for number, secret in enumerate(secrets.get_secret_value().split(), start=1):
+        try:
+            key = base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
+        except binascii.Error:
+            key = b""
+        if not secret.startswith(_SECRET_PREFIX) or not 24 <= len(key) <= 64:
+            raise ValueError(f"secret {number}: want whsec_ and 24 to 64 bytes in Base64, separated by blanks")
+        keys.append(key)
+    return tuple(keys)
+
+
+def _checked_secrets(secrets: SecretStr | None) -> SecretStr | None:
+    return secrets if secrets is not None and _signing_keys(secrets) else None
+
+
+def _checked_networks(text: str | None) -> str | None:
+    networks_in(text or "")
+    return text
+
+
+def networks_in(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """The networks in a setting, separated by blanks or commas.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    return tuple(ip_network(each) for each in text.replace(",", " ").split())
+
+
+class CallbackSettings(Section):
+    """Posting outcomes to the `callback_url` of tasks. See [callbacks.md](callbacks.md)."""
+
+    secrets: Annotated[SecretStr | None, AfterValidator(_checked_secrets)] = None
+    """What requests are signed with: `whsec_` and Base64, as Standard Webhooks have it; several, separated by blanks,
+    while one replaces another. Unset, tasks with a `callback_url` are refused, and workers post nothing."""
+    timeout: Annotated[float, Field(gt=0, le=60)] = 15.0
+    """Seconds for one request, from the look-up of the name to the end of the answer."""
+    allowed_networks: Annotated[str | None, AfterValidator(_checked_networks)] = None
+    """Networks to which callbacks may go although they are inside (loopback, private, link-local and the like), such as
+    `10.1.0.0/16 fd00::/8`."""
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """What to sign with: with each of them."""
+        return () if self.secrets is None else _signing_keys(self.secrets)
+
+    @property
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The allowed ones."""
+        return networks_in(self.allowed_networks or "")
+
+
 class LogSettings(Section):
     """What processes say of themselves."""
 
@@ -171,6 +236,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     email: EmailSettings = EmailSettings()
     chat: ChatSettings = ChatSettings()
+    callbacks: CallbackSettings = CallbackSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -231,7 +297,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         seen = (overrides or {}).get(name, os.environ.get(variable(name)))
-        secret = isinstance(leaves().get(name), SecretStr) or name.endswith(("password", "api_key"))
+        secret = name.endswith(("password", "api_key", "secrets"))
         raise ConfigurationError(variable(name), "…" if secret else seen, first["msg"]) from None
 
 

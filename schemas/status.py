@@ -120,6 +120,8 @@ class Status(Struct, frozen=True, kw_only=True):
     replay_id: str | None = None
     worker: str | None = None
     fingerprint: str | None = None
+    callback_url: str | UnsetType = UNSET
+    """Where the outcome is posted; absent where nobody asked for that."""
     claim: str | UnsetType = UNSET
     """Absent from a status. A record that has it is none yet: a request claims the id of its idempotency key with it,
     before the task is in its lane. Names the claim."""

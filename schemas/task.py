@@ -11,6 +11,10 @@ TYPE_PATTERN: Final = r"^[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*$"
 MAX_TYPE_LENGTH: Final = 100
 RESERVED_LAST_SEGMENTS: Final = frozenset({"dlq", "shadow"})
 """A type cannot end in these: topic names give them a meaning of their own."""
+OWN_WORD: Final = "laneway"
+"""Types whose first word this is are Laneway's own: nobody else defines or submits them."""
+CALLBACK_TYPE: Final = f"{OWN_WORD}.callback"
+"""The type whose tasks post outcomes to where a task's ``callback_url`` says."""
 MAX_DELAY_SECONDS: Final = 90 * 24 * 3600
 MAX_ATTEMPTS: Final = 100
 MAX_LABELS: Final = 32
@@ -128,6 +132,8 @@ def check_type_name(name: str) -> str:
             f"task type {name!r}: want lower-case words joined by dots, such as 'billing.invoice',"
             f" at most {MAX_TYPE_LENGTH} characters"
         )
+    if name.partition(".")[0] == OWN_WORD:
+        raise ValueError(f"task type {name!r}: its first word is reserved for Laneway's own types; choose another")
     if name.rpartition(".")[2] in RESERVED_LAST_SEGMENTS:
         raise ValueError(f"task type {name!r}: its last word is reserved for topic names; choose another")
     return name

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from schemas.task import MAX_DELAY_SECONDS, Lane, Priority
+from schemas.task import CALLBACK_TYPE, MAX_DELAY_SECONDS, Lane, Priority
 
 DAY: Final = timedelta(days=1)
 TASK_RETENTION: Final = 7 * DAY
@@ -126,7 +126,7 @@ class Topics:
         return f"{self.prefix}schedules"
 
     def specs(self, types: list[str], *, partitions: int, replication_factor: int) -> list[TopicSpec]:
-        """Every topic that a system with these types needs.
+        """Every topic that a system with these types needs, those of callbacks among them: any task may ask for one.
 
         Broker time on every record (``LogAppendTime``) makes the order of time-stamps the order of the log, whatever
         the clocks of producers say.
@@ -166,7 +166,7 @@ class Topics:
                 for name, wait in RUNGS.items()
             ),
         ]
-        for type_name in types:
+        for type_name in dict.fromkeys((*types, CALLBACK_TYPE)):
             specs += [spec(self.lane(Lane(type_name, priority)), deleted) for priority in Priority]
             specs.append(
                 spec(

@@ -88,13 +88,18 @@ class Cancellations:
         elif called_off.asked.id in self._known:
             self._unanswered[called_off.asked.id] = called_off
 
-    def apply_to(self, task: Task) -> bool:
-        """Whether a task must not start."""
+    def stop(self, work: Work) -> bool:
+        """Whether a work that has come up must not start, because its task was cancelled before."""
+        asked = self._asked(work.task)
+        work.called_off_at = asked.at if asked is not None else None
+        return asked is not None
+
+    def _asked(self, task: Task) -> Cancellation | None:
         known = self._known.get(task.id)
-        return known is not None and task.generation <= known.asked.generation
+        return known.asked if known is not None and task.generation <= known.asked.generation else None
 
     def ended(self, task: Task, outcome: Cancelled | None) -> None:
         """A task has its final state, durably."""
-        if self.apply_to(task):
+        if self._asked(task) is not None:
             self._unanswered.pop(task.id, None)
             self._carried_out(self._known[task.id], outcome)

@@ -317,7 +317,7 @@ class Dispatcher:
 
     def _when_due(self, work: Work) -> None:
         """Queue it for a slot once its time has come (a timer may strike a little early: then wait for the rest)."""
-        if self._cancellations.apply_to(work.task):
+        if self._cancellations.stop(work):
             self._runs.withdraw(work)
             return
         due = work.due

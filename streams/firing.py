@@ -4,6 +4,8 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Final, NamedTuple
 
+from msgspec import UNSET
+
 from laneway.cron import Cron
 from laneway.ids import random_hex
 from laneway.kafka.records import OutgoingRecord
@@ -120,6 +122,7 @@ class FiringRecords:
             updated_at=now,
             labels=task.labels,
             ordering_key=task.ordering_key,
+            callback_url=task.callback_url or UNSET,
         )
         event = Event(id=task.id, type=task.type, priority=task.priority, state=State.QUEUED, at=now)
         number, key = partition_of(task.partition_key, self._partitions), task.id.encode()

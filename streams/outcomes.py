@@ -13,7 +13,7 @@ from msgspec import Raw
 from laneway import crashpoints
 from laneway.kafka.records import OutgoingRecord, RecordSink
 from schemas.errors import LanewayError, RecordTooLargeError, ResultError
-from schemas.headers import DLQ_REASON, KIND_HEADERS, MAY_REPEAT, REPEATED, Delivery
+from schemas.headers import CE_TIME, DLQ_REASON, KIND_HEADERS, MAY_REPEAT, REPEATED, Delivery, header
 from schemas.retry import Retry, describe
 from schemas.status import ErrorInfo, State, Status
 from schemas.task import Lane
@@ -263,7 +263,9 @@ def _repeated(record: OutgoingRecord) -> OutgoingRecord:
     names = {name for name, _ in record.headers}
     if KIND_HEADERS["task"] not in record.headers or names & {REPEATED, DLQ_REASON}:
         return record
-    return record._replace(headers=[*record.headers, MAY_REPEAT])
+    # It may have been run since it was first sent, which was no earlier than it says itself.
+    made_at = header(record.headers, CE_TIME)
+    return record._replace(headers=[*record.headers, MAY_REPEAT if made_at is None else (REPEATED, made_at)])
 
 
 def _log_untold(error: LanewayError | None, _: int) -> None:

@@ -3,7 +3,9 @@
 from datetime import datetime
 
 import msgspec
+from msgspec import UNSET
 
+from laneway.callbacks import callback_records
 from laneway.kafka.records import OutgoingRecord
 from schemas import codec
 from schemas.headers import KIND_HEADERS, MAX_ERRORS, Headers, cloud_event, delivery_headers, task_event_id, timestamp
@@ -48,7 +50,7 @@ class Publisher:
         status = self._status(work, state, updated_at=now, finished_at=now, error=error, result=result or NULL)
         step = self._step(work, status, error=error)
         step.append(self._outcome(work, status, step[0].headers))
-        return step + self._done(work, status)
+        return step + self._told_outside(work, status, since=work.called_off_at)
 
     def dead_lettered(
         self, work: Work, reason: str, error: ErrorInfo, *, traceback: str | None = None
@@ -62,7 +64,7 @@ class Publisher:
             *step,
             self._outcome(work, status, step[0].headers),
             self._dead_letter(work, status, reason, error),
-            *self._done(work, status),
+            *self._told_outside(work, status),
         ]
 
     def retrying(
@@ -89,7 +91,7 @@ class Publisher:
         records = [self._outcome(work, status, self._headers("outcome", work, status))]
         if status.state is State.DEAD_LETTERED and status.error is not None:
             records.append(self._dead_letter(work, status, "repaired", status.error))
-        return records + self._done(work, status)
+        return records + self._told_outside(work, status, since=status.updated_at)
 
     def set_aside(self, source: Source, error: ErrorInfo, reason: str) -> list[OutgoingRecord]:
         """A record that is no task: its bytes, and why, to the dead letters of its lane."""
@@ -151,6 +153,7 @@ class Publisher:
             replay_id=task.replay_id,
             worker=self._worker,
             fingerprint=task.fingerprint,
+            callback_url=task.callback_url or UNSET,
         )
 
     def _step(
@@ -189,6 +192,23 @@ class Publisher:
             codec.encode(Outcome.of(status)),
             [_OUTCOME, *headers[1:]],
         )
+
+    def _told_outside(self, work: Work, status: Status, *, since: datetime | None = None) -> list[OutgoingRecord]:
+        """What else follows from an end: the task that posts it to its ``callback_url``, and the schedule's word.
+
+        Args:
+            work: that ended.
+            status: its end.
+            since: given where the end may have been told before: from when on.
+        """
+        url = work.task.callback_url
+        if url is None:
+            return self._done(work, status)
+        outcome = Outcome.of(status)
+        callback = callback_records(
+            self._topics, self._partitions, self._source, url, outcome, traceparent=work.traceparent, since=since
+        )
+        return callback + self._done(work, status)
 
     def _done(self, work: Work, status: Status) -> list[OutgoingRecord]:
         """What tells the schedule that made the task, if one did."""

@@ -90,12 +90,13 @@ class Runs:
         self._clock = clock
         self._jitter = jitter
         self._slots: dict[str, SlotScheduler[Work]] = {
-            task_type.name: SlotScheduler(settings.worker.concurrency, clock=self._loop.time) for task_type in registry
+            task_type.name: SlotScheduler(settings.worker.concurrency, clock=self._loop.time)
+            for task_type in registry.every
         }
         self._prefetch = prefetch_for(settings)
         self._rates = {
             task_type.name: TokenBucket(task_type.rate, self._loop.time())
-            for task_type in registry
+            for task_type in registry.every
             if task_type.rate is not None
         }
         self._throttled: dict[str, asyncio.TimerHandle] = {}
@@ -270,7 +271,7 @@ class Runs:
             work.flight = None
         if isinstance(result, Raw):
             work.ended = True
-            self._spend(lane, dead=False)
+            self._spend(work, dead=False)
             self._outcomes.finished(work, State.SUCCEEDED, result=result)
         elif isinstance(result, asyncio.CancelledError | TaskCancelledError) and self._closing and not work.called_off:
             self.handed_back(work)  # no acknowledgement: another worker takes it
@@ -313,11 +314,15 @@ class Runs:
         else:
             log.log(level, "dead letter", reason=follows.reason, error=repr(error), **fields)
             self._outcomes.dead_lettered(work, follows.reason, follows.error, traceback=told)
-            self._spend(work.source.partition.lane, dead=True)
+            self._spend(work, dead=True)
 
-    def _spend(self, lane: Lane, *, dead: bool) -> None:
-        """Count an end against the lane's budget of dead letters; hold the lane when that is used up."""
-        if not self._settings.worker.dead_letter_budget:
+    def _spend(self, work: Work, *, dead: bool) -> None:
+        """Count an end against the lane's budget of dead letters; hold the lane when that is used up.
+
+        Not for Laneway's own types: what ends callbacks is their receivers, and one must not hold up the others.
+        """
+        lane = work.source.partition.lane
+        if not self._settings.worker.dead_letter_budget or work.task_type.own:
             return
         budget = self._budgets[lane]
         if budget.count(self._loop.time(), dead=dead) and not self.held(lane):

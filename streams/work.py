@@ -166,6 +166,8 @@ class Work:
     """It ends as cancelled."""
     called_off: bool = False
     """Its task is cancelled, and its handler told: whatever it raises, it is not run again."""
+    called_off_at: datetime | None = None
+    """Its task was cancelled at this time, before its record came up: its end may have been told since."""
     looked_up: bool = False
     """What ``status`` says of its run is known, though its record may be a repeated one."""
 

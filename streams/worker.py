@@ -22,7 +22,7 @@ from laneway.kafka.table import TableFollower
 from laneway.memory import tame_garbage_collector
 from laneway.registry import Registry
 from schemas.errors import BrokerUnavailableError, ConfigurationError, UnknownTypeError
-from schemas.settings import Settings
+from schemas.settings import Settings, variable
 from schemas.task import Lane, Priority
 from schemas.topics import Topics
 from streams.control import Control
@@ -71,13 +71,16 @@ def run(
         The exit code: 0 after an orderly stop, 1 when the worker broke down (a supervisor starts it again).
 
     Raises:
-        ConfigurationError: an unknown type, or topics that are missing or differ.
+        ConfigurationError: an unknown type, topics that are missing or differ, or no secret for callbacks.
     """
     try:
         chosen = registry.only(types) if types else registry
     except UnknownTypeError as error:
         raise ConfigurationError("--types", error.type_name, f"known types: {', '.join(error.known)}") from None
-    lanes = [Lane(name, priority) for name in chosen.names for priority in priorities or list(Priority)]
+    if types and chosen.own and settings.callbacks.secrets is None:
+        raise ConfigurationError(variable("callbacks.secrets"), None, f"a secret, to run {', '.join(chosen.own)}")
+    names = [*chosen.names, *(chosen.own if settings.callbacks.secrets is not None else [])]
+    lanes = [Lane(name, priority) for name in names for priority in priorities or list(Priority)]
     worker = Worker(settings, chosen, lanes, list(imports))
     # Handlers' loops and threads share the interpreter with the worker's own loop, which must not wait long for it.
     sys.setswitchinterval(_SWITCH_INTERVAL)

@@ -26,7 +26,8 @@ def router(runtime: Runtime) -> APIRouter:
     @routes.get("/api/lanes", **openapi.LANES)
     async def get_lanes(_request: Request) -> Response:
         """Every lane: how much waits in it, and whether it is held."""
-        lanes = [Lane(name, priority) for name in runtime.registry.names for priority in Priority]
+        own = runtime.registry.own if runtime.settings.callbacks.secrets is not None else []
+        lanes = [Lane(name, priority) for name in (*runtime.registry.names, *own) for priority in Priority]
         found = await runtime.control.lanes(lanes)
         return _json({"lanes": [describe(each) for each in found]})
 
@@ -47,9 +48,11 @@ def router(runtime: Runtime) -> APIRouter:
         return _json(describe(LaneState(lane, None, control)))
 
     def _lane(request: Request) -> Lane:
-        task_type = runtime.admission.type_of(request.path_params["type"])
+        name = request.path_params["type"]
+        if name not in runtime.registry.own:
+            name = runtime.admission.type_of(name).name
         try:
-            return Lane(task_type.name, Priority(request.path_params["priority"]))
+            return Lane(name, Priority(request.path_params["priority"]))
         except ValueError:
             raise MalformedRequestError(
                 f"no priority {request.path_params['priority']!r}; there are {', '.join(Priority)}"

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from laneway.testing.crashes import Crash as Crash
     from laneway.testing.letters import DeadLetter as DeadLetter
+    from laneway.testing.letters import PostedCallback as PostedCallback
     from laneway.testing.sandbox import Sandbox as Sandbox
 
 _HOMES: Final = {
     "Crash": "laneway.testing.crashes",
     "DeadLetter": "laneway.testing.letters",
+    "PostedCallback": "laneway.testing.letters",
     "Sandbox": "laneway.testing.sandbox",
 }
 
-__all__ = ["Crash", "DeadLetter", "Sandbox"]
+__all__ = ["Crash", "DeadLetter", "PostedCallback", "Sandbox"]
 
 
 def __getattr__(name: str) -> Any:

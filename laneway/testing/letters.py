@@ -1,4 +1,4 @@
-"""Dead letters as tests look at them."""
+"""Dead letters and callbacks as tests look at them."""
 
 from datetime import datetime
 from typing import Any
@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas import codec
+from schemas.callback import Callback, CallbackPayload
 from schemas.headers import ATTEMPT, DLQ_AT, DLQ_ERROR, DLQ_REASON, DLQ_SOURCE, DLQ_WORKER, ERRORS, Headers, header
 from schemas.status import ErrorInfo
 from schemas.task import Task
@@ -59,3 +60,19 @@ def dead_letter(key: bytes | None, value: bytes | None, headers: Headers) -> Dea
         worker=said(DLQ_WORKER).decode(),
         headers=headers,
     )
+
+
+class PostedCallback(Struct, frozen=True, kw_only=True):
+    """A request to a task's ``callback_url``, as far as it is the same each time that it is sent."""
+
+    id: str
+    """``webhook-id``."""
+    url: str
+    body: Callback
+
+
+def posted_callback(value: bytes | None) -> PostedCallback:
+    """Read a callback's task."""
+    task = codec.decode(value, Task)
+    payload = CallbackPayload.model_validate_json(bytes(task.payload))
+    return PostedCallback(id=task.id, url=payload.url, body=codec.decode(codec.encode(payload.body), Callback))

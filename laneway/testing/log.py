@@ -11,6 +11,7 @@ from laneway.testing.crashes import Crashes
 from schemas import codec
 from schemas.headers import Headers
 from schemas.status import RANK, State, Status, supersedes
+from schemas.task import CALLBACK_TYPE
 from schemas.topics import Topics
 from streams.clock import Clock
 from streams.suspects import Suspect, read_suspect
@@ -98,7 +99,7 @@ class MemoryLog:
             self.statuses[status.id] = status
             if status.state.final:
                 self.unfinished.discard(status.id)
-            else:
+            elif status.type != CALLBACK_TYPE:  # nothing posts it here
                 self.unfinished.add(status.id)
 
 

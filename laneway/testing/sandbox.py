@@ -13,15 +13,16 @@ from typing import Any, Final, Self, Unpack
 
 import msgspec
 
-from ingest.admission import Admission, check_body, decode_submission, fingerprint, keyed_id, moment
+from ingest.admission import SOURCE, Admission, check_body, decode_submission, fingerprint, keyed_id, moment
 from ingest.calling_off import called_off, cancellation_of, what_it_was
+from laneway.callbacks import callback_records
 from laneway.files import FileStore
 from laneway.ids import new_id
 from laneway.kafka.records import OutgoingRecord, TableRecord
 from laneway.kafka.wire import EncodedRecord, read_body
 from laneway.registry import Registry, registry
 from laneway.testing.crashes import Crashes, Point
-from laneway.testing.letters import DeadLetter, dead_letter
+from laneway.testing.letters import DeadLetter, PostedCallback, dead_letter, posted_callback
 from laneway.testing.log import MemoryLog, StoredRecord
 from laneway.testing.loop import VirtualLoop
 from laneway.testing.threads import virtual_sleep
@@ -34,7 +35,7 @@ from schemas.outcome import Event, Outcome
 from schemas.settings import KafkaSettings, Settings
 from schemas.status import State, Status
 from schemas.submission import SubmitOptions, submission_body
-from schemas.task import Lane, Priority, Task
+from schemas.task import CALLBACK_TYPE, Lane, Priority, Task
 from schemas.topics import RUNGS, Topics
 from streams.suspects import Suspect
 
@@ -212,6 +213,12 @@ class Sandbox:
         events = [codec.decode(record.value, Event) for record in self._records(self._topics.events)]
         return [event for event in events if event.id == task_id]
 
+    def callbacks(self) -> list[PostedCallback]:
+        """What would be posted to ``callback_url`` of tasks, by priority and then oldest first; nothing is sent."""
+        lanes = [self._topics.lane(Lane(CALLBACK_TYPE, priority)) for priority in Priority]
+        posted = [posted_callback(record.value) for lane in lanes for record in self._records(lane)]
+        return list({each.id: each for each in posted}.values())
+
     def dead_letters(self, type: str) -> list[DeadLetter]:  # noqa: A002
         """What ``tasks.<type>.dlq`` has, oldest first."""
         return [
@@ -244,14 +251,17 @@ class Sandbox:
         if status.state is State.RUNNING:  # in a process that died; it is not started anew
             return Cancelled.WHILE_RUNNING
         ended, event = called_off(status, self.now)
+        outcome = Outcome.of(ended)
         self._log.append(
             OutgoingRecord(topic, 0, task_id.encode(), codec.encode(record), [])
             for topic, record in (
                 (self._topics.status, ended),
                 (self._topics.events, event),
-                (self._topics.results(ended.type), Outcome.of(ended)),
+                (self._topics.results(ended.type), outcome),
             )
         )
+        if ended.callback_url:
+            self._log.append(callback_records(self._topics, 1, SOURCE, ended.callback_url, outcome))
         return Cancelled.BEFORE_START
 
     def pause(self, type: str, priority: Priority | str | None = None, *, reason: str | None = None) -> None:  # noqa: A002

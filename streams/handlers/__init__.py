@@ -3,6 +3,7 @@
 Heavy libraries are imported where they are used: the API imports these modules for their schemas alone.
 """
 
+from streams.handlers import callback as callback
 from streams.handlers import chat as chat
 from streams.handlers import data as data
 from streams.handlers import email as email

@@ -1,7 +1,5 @@
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from laneway.context import Context
@@ -10,13 +8,10 @@ from schemas.errors import Reject, RetryLater
 from schemas.payloads.chat import ChatPayload, ChatResult, ChatSource
 from schemas.retry import RetryPolicy
 from schemas.settings import ChatSettings, Settings
+from streams.handlers.retry_after import retry_after
 
 if TYPE_CHECKING:
     from streams.handlers.documents import Passage
-
-DEFAULT_WAIT: Final = timedelta(seconds=10)
-"""After a 429 that does not say when to come back."""
-MAX_WAIT: Final = timedelta(hours=1)
 
 _NOTHING_FOUND: Final = "The documents say nothing about this."
 _INSTRUCTIONS: Final = (
@@ -100,13 +95,3 @@ async def _ask_server(settings: ChatSettings, question: str, passages: "list[Pas
 
 def _not_compatible(text: str) -> str:
     return f"the chat server's answer is not that of an OpenAI-compatible one (is the address right?): {text[:200]}"
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta:
-    """How long a server asks to wait: seconds or a date, bounded; ``DEFAULT_WAIT`` where it says nothing readable."""
-    said = headers.get("Retry-After", "").strip()
-    try:
-        wait = timedelta(seconds=int(said)) if said.isdecimal() else parsedate_to_datetime(said) - now
-    except (ValueError, TypeError, OverflowError):
-        return DEFAULT_WAIT
-    return min(max(wait, timedelta(0)), MAX_WAIT)

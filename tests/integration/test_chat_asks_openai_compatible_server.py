@@ -15,7 +15,8 @@ from pydantic import AnyHttpUrl, SecretStr
 from schemas.errors import Reject, RetryLater
 from schemas.payloads.chat import ChatPayload
 from schemas.settings import ChatSettings, Settings
-from streams.handlers.chat import DEFAULT_WAIT, process_query
+from streams.handlers.chat import process_query
+from streams.handlers.retry_after import DEFAULT_WAIT
 from tests.support.contexts import RecordedContext, context_for
 from tests.support.source_tree import ROOT
 

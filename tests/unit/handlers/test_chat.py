@@ -14,6 +14,7 @@ from schemas.payloads.chat import ChatPayload
 from schemas.settings import ChatSettings, Settings
 from streams.handlers import documents
 from streams.handlers.documents import DocumentIndex, fts_quote, question_terms, read_document, split
+from streams.handlers.retry_after import DEFAULT_WAIT, MAX_WAIT, retry_after
 from tests.support.contexts import context_for
 from tests.support.source_tree import ROOT
 
@@ -191,16 +192,16 @@ class _WithoutFts5:
         ({"Retry-After": "7"}, timedelta(seconds=7)),
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT"}, timedelta(seconds=30)),
         ({"Retry-After": "Wed, 21 Oct 2020 07:28:00 GMT"}, timedelta(0)),
-        ({"Retry-After": "99999999999999999999"}, handler.DEFAULT_WAIT),
-        ({"Retry-After": "86400"}, handler.MAX_WAIT),
-        ({"Retry-After": "-5"}, handler.DEFAULT_WAIT),
-        ({"Retry-After": "soon"}, handler.DEFAULT_WAIT),
-        ({}, handler.DEFAULT_WAIT),
+        ({"Retry-After": "99999999999999999999"}, DEFAULT_WAIT),
+        ({"Retry-After": "86400"}, MAX_WAIT),
+        ({"Retry-After": "-5"}, DEFAULT_WAIT),
+        ({"Retry-After": "soon"}, DEFAULT_WAIT),
+        ({}, DEFAULT_WAIT),
     ],
     ids=str,
 )
 def test_a_server_that_says_when_to_come_back_is_believed_within_bounds(said: dict[str, str], wait: timedelta) -> None:
-    assert handler.retry_after(said, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == wait
+    assert retry_after(said, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == wait
 
 
 @pytest.mark.parametrize(
