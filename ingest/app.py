@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from ingest import openapi, problems
 from ingest.lean import HotRoutes, LeanRoutes
 from ingest.requests_log import RequestLines, RequestsLog
-from ingest.routes import chat, events, files, health, lanes, schedules, tasks, types
+from ingest.routes import chat, documents, events, files, health, lanes, schedules, tasks, types
 from ingest.runtime import Runtime
 from laneway import __version__
 from laneway.memory import tame_garbage_collector
@@ -51,7 +51,7 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
     app.state.lines = lines
     problems.install(app)
     app.add_middleware(RequestsLog, lines=lines)
-    for noun in (tasks, events, schedules, files, types, lanes, chat, health):
+    for noun in (tasks, events, schedules, files, types, lanes, chat, documents, health):
         app.include_router(noun.router(runtime))
     cached: dict[str, Any] = {}
 

@@ -10,6 +10,7 @@ from schemas.errors import UndecodableRecordError
 from schemas.outcome import Event, Outcome
 from schemas.schedule import Schedule, ScheduleDone, ScheduleProgress
 from schemas.status import Status
+from schemas.suspect import Suspect
 from schemas.task import Task
 
 Record = TypeVar(
@@ -24,12 +25,13 @@ Record = TypeVar(
     ScheduleProgress,
     ScheduleDone,
     Callback,
+    Suspect,
 )
 
 _ENCODER: Final = msgspec.json.Encoder()
 _RECORDS: Final = (
     *(Task, Status, Outcome, Event, LaneControl, Cancellation),
-    *(Schedule, ScheduleProgress, ScheduleDone, Callback),
+    *(Schedule, ScheduleProgress, ScheduleDone, Callback, Suspect),
 )
 _DECODERS: Final = {record: msgspec.json.Decoder(record) for record in _RECORDS}
 

@@ -32,6 +32,11 @@ PROMISES: Final[dict[str, tuple[Side, ...]]] = {
     "schedule": ("old_records", "old_readers"),
     "schedule_progress": ("old_records", "old_readers"),
     "schedule_done": ("old_records", "old_readers"),
+    "lane_control": ("old_records", "old_readers"),
+    "cancellation": ("old_records", "old_readers"),
+    "suspect": ("old_records", "old_readers"),
+    # Laneway alone writes it, for receivers that nobody upgrades along with it.
+    "callback": ("old_readers",),
     # Only the API reads a submission and only workers read payloads; both are upgraded before anybody writes new ones.
     "task_submission": ("old_records",),
     "schedule_submission": ("old_records",),

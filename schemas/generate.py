@@ -1,4 +1,4 @@
-"""Writes what is derived from the contract: its JSON Schemas and its pages in ``docs/``.
+"""Writes what is derived from the contract: its JSON Schemas, its AsyncAPI document and its pages in ``docs/``.
 
 python -m schemas.generate             write them
 python -m schemas.generate --check     exit 1 if one is stale
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from schemas.asyncapi import asyncapi_file
 from schemas.pages import configuration_page, headers_page, metrics_page, states_page, topics_page
 from schemas.record_schemas import json_schemas
 
@@ -20,6 +21,7 @@ RELEASED_DIR: Final = f"{SCHEMAS_DIR}/released"
 def generate() -> dict[str, str]:
     """Every generated file: its text by its path in the repository."""
     return {f"{SCHEMAS_DIR}/{name}": text for name, text in json_schemas().items()} | {
+        "schemas/asyncapi.json": asyncapi_file(),
         "docs/configuration.md": configuration_page(),
         "docs/headers.md": headers_page(),
         "docs/metrics.md": metrics_page(),

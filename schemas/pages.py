@@ -159,7 +159,7 @@ def topics_page() -> str:
         """
 Every name stands after the prefix, `laneway.` unless `LANEWAY_KAFKA__TOPIC_PREFIX` says otherwise.
 `laneway topics plan` shows what differs from this page, `laneway topics apply` mends it, `laneway topics verify` only
-judges.
+judges. For programs there is [asyncapi.json](../schemas/asyncapi.json), and each API's own at `/asyncapi.json`.
 """,
         _table(["topic", "key", "value", "policy"], rows),
         f"""

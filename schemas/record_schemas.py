@@ -30,6 +30,7 @@ from schemas.schedule import (
     TaskTemplate,
 )
 from schemas.status import ErrorInfo, Progress, State, Status
+from schemas.suspect import Suspect
 from schemas.task import Task, TaskSubmission
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -46,6 +47,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "schedule_submission": ScheduleSubmission,
     "schedule_progress": ScheduleProgress,
     "schedule_done": ScheduleDone,
+    "suspect": Suspect,
     "callback": Callback,
 }
 """Records, and the bodies of ``POST /api/tasks``, ``/api/schedules`` and callbacks, by the name of their file."""
@@ -88,10 +90,15 @@ def attribute_docs(owner: type) -> dict[str, str]:
     return docs
 
 
-def _record_schemas() -> dict[str, dict[str, Any]]:
+def record_components(ref: str = "#/$defs/") -> dict[str, Any]:
+    """The schema of each record and of its parts, by the name of its class.
+
+    Args:
+        ref: what references to them begin with.
+    """
     owners: dict[str, type[msgspec.Struct]] = {owner.__name__: owner for owner in (*RECORDS.values(), *_PARTS)}
     _, components = msgspec.json.schema_components(
-        [with_plain_defaults(owner) for owner in RECORDS.values()], ref_template="#/$defs/{name}"
+        [with_plain_defaults(owner) for owner in RECORDS.values()], ref_template=ref + "{name}"
     )
     for name, owner in owners.items():
         _describe(components[name], owner)
@@ -99,6 +106,11 @@ def _record_schemas() -> dict[str, dict[str, Any]]:
         components[enum.__name__]["description"] += "\n\n" + "\n".join(
             f"- `{enum[name]}`: {text}" for name, text in attribute_docs(enum).items()
         )
+    return components
+
+
+def _record_schemas() -> dict[str, dict[str, Any]]:
+    components = record_components()
     schemas = {}
     for file, owner in RECORDS.items():
         schema = dict(components[owner.__name__])

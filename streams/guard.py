@@ -11,10 +11,11 @@ from laneway.context import Context
 from laneway.kafka.records import RecordSink
 from laneway.registry import TaskType
 from schemas.settings import Settings
+from schemas.suspect import Suspect
 from streams.flight import FlightRecorder, Phase, flight_path
 from streams.isolation import Isolation, Pool
 from streams.suspect_log import SuspectLog
-from streams.suspects import Suspect, Suspects, suspects_file
+from streams.suspects import Suspects, suspects_file
 from streams.work import Work
 
 

@@ -13,8 +13,9 @@ from laneway.registry import TaskType
 from schemas.errors import PoisonError, TaskTimeoutError
 from schemas.settings import Settings
 from schemas.status import Progress
+from schemas.suspect import Suspect
 from streams.processes import HandlerProcessError, Job
-from streams.suspects import Suspect, Suspects
+from streams.suspects import Suspects
 
 log = structlog.get_logger(__name__)
 

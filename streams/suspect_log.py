@@ -12,8 +12,9 @@ from laneway.kafka.records import OutgoingRecord, RecordSink
 from schemas.errors import TransportError
 from schemas.headers import cloud_event, timestamp
 from schemas.settings import Settings
+from schemas.suspect import Suspect
 from schemas.topics import Topics
-from streams.suspects import Suspect, Suspects, SuspectsFile
+from streams.suspects import Suspects, SuspectsFile
 
 log = structlog.get_logger(__name__)
 

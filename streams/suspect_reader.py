@@ -9,8 +9,9 @@ from laneway.kafka.clients import client_config
 from laneway.kafka.reading import records_until
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
+from schemas.suspect import Suspect
 from schemas.topics import Topics
-from streams.suspects import Suspect, read_suspect
+from streams.suspects import read_suspect
 
 _TIMEOUT: Final = 10.0
 

@@ -6,28 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 from schemas.settings import Settings
+from schemas.suspect import Suspect
 from streams.flight import Flight, flight_path
-
-
-class Suspect(Struct, frozen=True, kw_only=True):
-    """One task, and how often a process crashed while it ran there; value of a record in `suspects`."""
-
-    id: str
-    generation: int
-    type: str
-    partition: int
-    crashes: int
-    how: str
-    """Of the last crash: a signal's name, or an exit code."""
-    from_within: bool = True
-    """Whether the crash came out of the process itself. A SIGKILL may be an operator's, or the kernel's for want of
-    memory: then the next run is in company once more, for most of those who stood by have nothing to do with it."""
-    at: datetime
-    worker: str
-
 
 _DECODER = msgspec.json.Decoder(Suspect)
 _LIST_DECODER = msgspec.json.Decoder(list[Suspect])

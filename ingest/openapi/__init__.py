@@ -235,6 +235,9 @@ RESULT: Final = route(
     WAIT,
 )
 HEALTH: Final = route(200, {200: answer("Alive.", "Health")})
+ASYNCAPI: Final = route(
+    200, {200: {"description": "AsyncAPI 3.0: the topics of this system.", "content": content({"type": "object"})}}
+)
 READY: Final = route(200, {200: answer("Ready.", "Readiness"), 503: answer("Not ready; says why.", "Readiness")})
 
 

@@ -11,10 +11,11 @@ from laneway.testing.crashes import Crashes
 from schemas import codec
 from schemas.headers import Headers
 from schemas.status import RANK, State, Status, supersedes
+from schemas.suspect import Suspect
 from schemas.task import CALLBACK_TYPE
 from schemas.topics import Topics
 from streams.clock import Clock
-from streams.suspects import Suspect, read_suspect
+from streams.suspects import read_suspect
 
 
 class StoredRecord(NamedTuple):

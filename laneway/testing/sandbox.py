@@ -35,9 +35,9 @@ from schemas.outcome import Event, Outcome
 from schemas.settings import KafkaSettings, Settings
 from schemas.status import State, Status
 from schemas.submission import SubmitOptions, submission_body
+from schemas.suspect import Suspect
 from schemas.task import CALLBACK_TYPE, Lane, Priority, Task
 from schemas.topics import RUNGS, Topics
-from streams.suspects import Suspect
 
 _RESTARTED_AFTER: Final = 1.0
 """Virtual seconds from a crash to the next process."""

@@ -14,6 +14,7 @@ from laneway.testing.lives import Life
 from laneway.testing.log import MemoryLog, ProcessSink, StoredRecord
 from laneway.testing.loop import VirtualLoop
 from schemas.settings import Settings
+from schemas.suspect import Suspect
 from schemas.task import Lane, Priority
 from schemas.topics import Topics
 from streams.control import Control
@@ -24,7 +25,7 @@ from streams.outcomes import Outcomes
 from streams.publisher import Publisher
 from streams.runs import Runs
 from streams.suspect_log import SuspectLog
-from streams.suspects import Suspect, suspects_of
+from streams.suspects import suspects_of
 
 _TICK: Final = 0.025
 _NOBODY_ELSE: Final[frozenset[str]] = frozenset()

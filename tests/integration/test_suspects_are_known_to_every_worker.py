@@ -7,9 +7,10 @@ from pathlib import Path
 
 from laneway.kafka.producer import RecordProducer
 from schemas.settings import Settings
+from schemas.suspect import Suspect
 from streams.suspect_log import SuspectLog
 from streams.suspect_reader import SuspectReader
-from streams.suspects import Suspect, Suspects, SuspectsFile
+from streams.suspects import Suspects, SuspectsFile
 
 
 def _suspect(task_id: str, partition: int, crashes: int = 1) -> Suspect:

@@ -5,8 +5,9 @@ import msgspec
 
 from schemas.errors import PoisonError
 from schemas.retry import DeadLetter, RetryPolicy, verdict
+from schemas.suspect import Suspect
 from streams.flight import Flight
-from streams.suspects import Suspect, Suspects, SuspectsFile, read_suspect, suspects_of
+from streams.suspects import Suspects, SuspectsFile, read_suspect, suspects_of
 
 FLIGHT = Flight("a", 1, 1, 0, "email", 3, 1.0, 0, alone=False)
 
