@@ -21,6 +21,7 @@ from schemas.errors import CallbackError, Reject, RetryLater
 from schemas.settings import CallbackSettings
 from schemas.task import CALLBACK_TYPE
 from streams.handlers.retry_after import retry_after
+from streams.handlers.slow_receivers import SlowReceivers
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -30,7 +31,8 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 """Read of an answer, so that a receiver that is not done writing it sees no broken connection; never looked into."""
 _TIMEOUT: Final = timedelta(seconds=90)
 _PATIENCE: Final = timedelta(days=2)
-"""For this long a receiver may ask to come back later without spending attempts."""
+"""For this long after the task's end a callback may be put off without spending attempts."""
+_slow: Final = SlowReceivers()
 
 
 class Door:
@@ -65,7 +67,8 @@ async def post_callback(payload: CallbackPayload, ctx: Context) -> dict[str, Any
     """Post the outcome of a task to where its `callback_url` says, signed as Standard Webhooks have it.
 
     Raises:
-        RetryLater: the receiver asks to come back later (429 or 503 with ``Retry-After``).
+        RetryLater: the receiver asks to come back later (429 or 503 with ``Retry-After``), or has timed out lately and
+            is being asked.
         Reject: its address is one inside, it answers 410 Gone, or it redirects: tried no more.
         CallbackError: it does not answer in time, or anything but 2xx: tried again.
     """
@@ -76,13 +79,15 @@ async def post_callback(payload: CallbackPayload, ctx: Context) -> dict[str, Any
         raise Reject(f"callback_url: {error}") from error
     if not settings.keys:
         raise CallbackError("LANEWAY_CALLBACKS__SECRETS is not set in this worker: nothing to sign with")
-    body = codec.encode(payload.body)
+    body, ended_at = codec.encode(payload.body), _ended_at(payload)
+    patient = ended_at is not None and datetime.now(UTC) - ended_at < _PATIENCE
     try:
-        async with asyncio.timeout(settings.timeout):
-            status, headers = await _post(payload.url, body, ctx, settings)
+        with _slow.turn(urlsplit(payload.url).netloc.lower(), may_wait=patient):
+            async with asyncio.timeout(settings.timeout):
+                status, headers = await _post(payload.url, body, ctx, settings)
     except TimeoutError as error:
         raise CallbackError(f"{host} did not answer within {settings.timeout:g} s") from error
-    judge(host, status, headers, datetime.now(UTC), ended_at=_ended_at(payload))
+    judge(host, status, headers, datetime.now(UTC), patient=patient)
     return {"status": status}
 
 
@@ -136,7 +141,7 @@ def signature(keys: Iterable[bytes], message_id: str, at: int, body: bytes) -> s
     return " ".join(f"v1,{each}" for each in made)
 
 
-def judge(host: str, status: int, headers: Mapping[str, str], now: datetime, *, ended_at: datetime | None) -> None:
+def judge(host: str, status: int, headers: Mapping[str, str], now: datetime, *, patient: bool) -> None:
     """Return if an answer takes the callback; else raise what follows, as ``post_callback`` says.
 
     Args:
@@ -144,7 +149,7 @@ def judge(host: str, status: int, headers: Mapping[str, str], now: datetime, *, 
         status: of its answer.
         headers: of its answer.
         now: when it came.
-        ended_at: when the task had ended.
+        patient: whether the receiver may put it off without an attempt being spent.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
@@ -155,7 +160,7 @@ def judge(host: str, status: int, headers: Mapping[str, str], now: datetime, *, 
     if status == HTTPStatus.GONE:
         raise Reject(f"{host} answered 410 Gone")
     asked = status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE} and "Retry-After" in headers
-    if asked and ended_at is not None and now - ended_at < _PATIENCE:
+    if asked and patient:
         raise RetryLater(retry_after(headers, now), f"{host} answered {status}")
     raise CallbackError(f"{host} answered {status}")
 

@@ -2,27 +2,32 @@
 
 import asyncio
 import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
 
 from schemas.callback import CallbackPayload
-from schemas.errors import CallbackError, Reject
+from schemas.errors import CallbackError, Reject, RetryLater
 from schemas.settings import CallbackSettings, Settings
 from schemas.task import CALLBACK_TYPE
 from streams.handlers.callback import MAX_ANSWER_BYTES, post_callback
 from tests.support.contexts import context_for
 from tests.support.receivers import OPEN, Answer, running_receiver
+from tests.support.waiting import eventually
 
 SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 BODY = {"type": "task.succeeded", "timestamp": "2026-11-27T12:00:00Z", "data": {"id": "a", "result": {"ä": [1, 2.5]}}}
 
 
-async def post(url: str, tmp_path: Path, **callbacks: object) -> dict[str, object]:
+async def post(
+    url: str, tmp_path: Path, body: Mapping[str, object] | None = None, **callbacks: object
+) -> dict[str, object]:
     callbacks = {"secrets": SECRET, "timeout": 5.0, "allowed_networks": f"{OPEN}/32", **callbacks}
     settings = Settings(data_dir=tmp_path, callbacks=CallbackSettings.model_validate(callbacks))
-    return await post_callback(CallbackPayload(url=url, body=BODY), context_for(CALLBACK_TYPE, settings))
+    return await post_callback(CallbackPayload(url=url, body=dict(body or BODY)), context_for(CALLBACK_TYPE, settings))
 
 
 async def test_it_is_signed_and_says_what_it_is(tmp_path: Path) -> None:
@@ -106,3 +111,18 @@ async def test_a_proxy_of_the_environment_is_not_asked(tmp_path: Path, monkeypat
             monkeypatch.setenv(name, proxy.address)
         assert await post(receiver.address, tmp_path) == {"status": 202}
         assert proxy.requests == []
+
+
+async def test_one_that_hangs_takes_one_request_at_a_time_until_it_answers(tmp_path: Path) -> None:
+    body = {**BODY, "timestamp": datetime.now(UTC).isoformat()}
+    with running_receiver(lambda path, before: Answer(200, seconds=30 if before < 2 else 0)) as receiver:
+        with pytest.raises(CallbackError):
+            await post(receiver.address, tmp_path, body=body, timeout=0.3)
+        asked = asyncio.create_task(post(receiver.address, tmp_path, body=body, timeout=3.0))
+        await eventually(lambda: len(receiver.requests) == 2, within=5)
+        with pytest.raises(RetryLater, match="one at a time"):
+            await post(receiver.address, tmp_path, body=body)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        assert await post(receiver.address, tmp_path, body=body) == {"status": 200}
+        assert len(receiver.requests) == 3

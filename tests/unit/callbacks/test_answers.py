@@ -11,8 +11,8 @@ from streams.handlers.callback import judge
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
 
-def _judged(status: int, headers: dict[str, str] | None = None, age: timedelta = timedelta(0)) -> None:
-    judge("example.com", status, headers or {}, NOW, ended_at=NOW - age)
+def _judged(status: int, headers: dict[str, str] | None = None, *, patient: bool = True) -> None:
+    judge("example.com", status, headers or {}, NOW, patient=patient)
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 299])
@@ -34,12 +34,12 @@ def test_gone_and_redirects_are_not(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_who_asks_to_come_back_later_is_believed_for_two_days(status: int) -> None:
+def test_who_asks_to_come_back_later_is_believed_for_a_while(status: int) -> None:
     with pytest.raises(RetryLater) as later:
         _judged(status, {"Retry-After": "7"})
     assert later.value.delay == timedelta(seconds=7)
     with pytest.raises(CallbackError):
-        _judged(status, {"Retry-After": "7"}, timedelta(days=3))
+        _judged(status, {"Retry-After": "7"}, patient=False)
 
 
 def test_the_policy_gives_a_receiver_about_a_day() -> None:
