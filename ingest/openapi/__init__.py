@@ -6,6 +6,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from ingest.callback_contract import CALLBACKS
 from ingest.openapi.parts import (
     ACCEPTED,
     CANNOT_KNOW,
@@ -27,6 +28,7 @@ from ingest.openapi.parts import (
 )
 from laneway.files import StoredFile
 from laneway.registry import Registry
+from schemas.callback import Callback
 from schemas.control import Cancelled
 from schemas.outcome import Event
 from schemas.record_schemas import with_plain_defaults
@@ -64,6 +66,7 @@ SUBMIT: Final = route(
     TRACE,
     body=content(ref("Submission")),
 )
+SUBMIT["openapi_extra"]["callbacks"] = CALLBACKS
 SUBMIT_BATCH: Final = route(
     202,
     answers(
@@ -253,14 +256,8 @@ def document(app: FastAPI, registry: Registry) -> dict[str, Any]:
 def _schemas(registry: Registry) -> dict[str, Any]:
     records = msgspec.json.schema_components(
         [
-            TaskSubmission,
-            with_plain_defaults(Status),
-            Event,
-            ScheduleSubmission,
-            ScheduleView,
-            StoredFile,
-            State,
-            Priority,
+            *map(with_plain_defaults, (Status, Callback)),
+            *(TaskSubmission, ScheduleSubmission, ScheduleView, StoredFile, State, Priority, Event),
         ],
         ref_template=REF + "{name}",
     )[1]

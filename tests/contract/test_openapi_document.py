@@ -22,4 +22,10 @@ def test_the_document_is_valid_and_tells_of_the_routes() -> None:
         ("/api/schedules", "GET"),
         ("/api/schedules/{name}", "GET"),
         ("/api/schedules/{name}", "DELETE"),
+        ("/asyncapi.json", "GET"),
     } <= told
+    (asked,) = document["paths"]["/api/tasks"]["post"]["callbacks"].values()
+    assert set(asked["{$request.body#/callback_url}"]) == {"post"}
+    assert document["components"]["schemas"]["Callback"]["properties"]["data"] == {
+        "$ref": "#/components/schemas/Outcome"
+    }
