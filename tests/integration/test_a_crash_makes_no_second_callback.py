@@ -12,9 +12,8 @@ from schemas.settings import Settings
 from schemas.status import State
 from schemas.task import CALLBACK_TYPE, Lane, Priority, Task
 from schemas.topics import Topics
-from tests.integration.test_callbacks_reach_their_receivers import with_callbacks
 from tests.support.kafka import read_all
-from tests.support.receivers import Answer, running_receiver
+from tests.support.receivers import Answer, running_receiver, with_callbacks
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker, submit
 
@@ -24,9 +23,12 @@ ECHO = "test.echo"
 @pytest.mark.parametrize(
     "crash_at",
     [
-        "after_status:1",  # of the task: its callback is not in the log
-        "after_result:1",  # of the task: its callback is, and the task's record is delivered again
-        "after_result:2",  # of the callback: both records are delivered again
+        # Of the task: its callback is not in the log.
+        pytest.param("after_status:1", marks=pytest.mark.long),
+        # Of the task: its callback is, and the task's record is delivered again.
+        pytest.param("after_result:1", marks=pytest.mark.long),
+        # Of the callback: both records are delivered again.
+        "after_result:2",
     ],
 )
 async def test_it_does(settings: Settings, tmp_path: Path, crash_at: str) -> None:

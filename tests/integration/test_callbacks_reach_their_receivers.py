@@ -1,6 +1,5 @@
 """Outcomes are posted, signed, and tried again; what is inside is not asked, not even by a redirect or a name."""
 
-import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,46 +11,39 @@ from laneway.callbacks import callback_id
 from schemas import codec
 from schemas.callback import Callback
 from schemas.outcome import Outcome
-from schemas.settings import CallbackSettings, Settings
+from schemas.settings import Settings
 from schemas.status import State, Status
 from schemas.task import CALLBACK_TYPE
 from schemas.topics import Topics
 from tests.support.api import running_api
+from tests.support.due_handlers import DUE, OTHER
 from tests.support.kafka import read_all
-from tests.support.receivers import OPEN, Answer, Request, running_receiver
+from tests.support.receivers import SECRETS, Answer, Request, running_receiver, with_callbacks
 from tests.support.workers import outcomes, running_worker
 
-SECRETS = [f"whsec_{base64.b64encode(bytes([number]) * 32).decode()}" for number in (1, 2)]
-ECHO = "test.echo"
-
-
-def with_callbacks(settings: Settings) -> Settings:
-    callbacks = CallbackSettings.model_validate(
-        {"secrets": " ".join(SECRETS), "timeout": 1.0, "allowed_networks": f"{OPEN}/32"}
-    )
-    return settings.model_copy(update={"callbacks": callbacks})
+MODULE = "tests.support.due_handlers"
 
 
 async def test_they_do_and_nothing_inside_is_asked(settings: Settings, tmp_path: Path) -> None:
-    settings = with_callbacks(settings)
+    settings, payload = with_callbacks(settings), {"path": str(tmp_path / "ledger"), "number": 1}
     with (
         running_receiver(lambda path, before: Answer(200), "127.0.0.1") as inside,
         running_receiver(_answers(f"{inside.address}/redirected")) as receiver,
-        running_api(settings, tmp_path / "api.log", ECHO, module="tests.support.handlers") as api,
-        running_worker(settings, tmp_path / "worker.log", ECHO, CALLBACK_TYPE) as worker,
+        running_api(settings, tmp_path / "api.log", DUE, OTHER, module=MODULE) as api,
+        running_worker(settings, tmp_path / "worker.log", DUE, CALLBACK_TYPE, module=MODULE) as worker,
     ):
         await api.ready()
         await worker.ready()
         async with httpx.AsyncClient(base_url=api.address, timeout=20) as client:
 
             async def submit(url: str, **fields: object) -> str:
-                body = {"type": ECHO, "payload": {"n": 1}, "callback_url": url, **fields}
+                body = {"type": DUE, "payload": payload, "callback_url": url, **fields}
                 answer = await client.post("/api/tasks", json=body)
                 assert answer.status_code == httpx.codes.ACCEPTED, answer.text
                 return str(answer.json()["id"])
 
             refused = await client.post(
-                "/api/tasks", json={"type": ECHO, "payload": {}, "callback_url": f"{inside.address}/direct"}
+                "/api/tasks", json={"type": DUE, "payload": payload, "callback_url": f"{inside.address}/direct"}
             )
             assert refused.status_code == httpx.codes.UNPROCESSABLE_ENTITY
             assert refused.json()["violations"][0]["at"] == "/callback_url"
@@ -62,7 +54,7 @@ async def test_they_do_and_nothing_inside_is_asked(settings: Settings, tmp_path:
             ids["redirects"] = await submit(f"{receiver.address}/redirects")
             ids["named"] = await submit(f"http://localhost:{inside.port}/named")
             ids["cancelled"] = await submit(f"{receiver.address}/cancelled", delay=3600)
-            assert (await client.delete(f"/api/tasks/{ids['cancelled']}")).json()["outcome"] == "before_start"
+            assert (await client.delete(f"/api/tasks/{ids['cancelled']}")).json()["cancellation"] == "before_start"
 
             posted = await outcomes(settings, CALLBACK_TYPE, len(ids), within=90)
             by_name = {name: posted[callback_id(task_id, 1)] for name, task_id in ids.items()}
@@ -135,5 +127,5 @@ def _verified(request: Request) -> tuple[str, str]:
 
 
 def _results(settings: Settings) -> list[Outcome]:
-    topic = Topics(settings.kafka.topic_prefix).results(ECHO)
+    topic = Topics(settings.kafka.topic_prefix).results(DUE)
     return [codec.decode(record.value, Outcome) for record in read_all(settings.bootstrap_servers, topic)]

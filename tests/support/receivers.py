@@ -1,14 +1,25 @@
 """Receivers of callbacks: real HTTP servers that answer as they are told, and keep what they were asked."""
 
+import base64
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-OPEN = "127.0.0.2"
+from schemas.settings import CallbackSettings, Settings
+
+OPEN: Final = "127.0.0.2"
 """Where receivers are that the tests' settings allow; 127.0.0.1 is not."""
+
+SECRETS: Final = tuple(f"whsec_{base64.b64encode(bytes([number]) * 32).decode()}" for number in (1, 2))
+
+
+def with_callbacks(settings: Settings) -> Settings:
+    """The same with callbacks on, little patience, and receivers at ``OPEN`` allowed."""
+    callbacks = {"secrets": " ".join(SECRETS), "timeout": 1.0, "allowed_networks": f"{OPEN}/32"}
+    return settings.model_copy(update={"callbacks": CallbackSettings.model_validate(callbacks)})
 
 
 class Request(NamedTuple):
