@@ -298,7 +298,9 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         name = ".".join(str(part) for part in first["loc"])
         seen = (overrides or {}).get(name, os.environ.get(variable(name)))
         secret = name.endswith(("password", "api_key", "secrets"))
-        raise ConfigurationError(variable(name), "…" if secret else seen, first["msg"]) from None
+        raise ConfigurationError(
+            variable(name), "…" if secret else seen, first["msg"].removeprefix("Value error, ")
+        ) from None
 
 
 def variable(name: str) -> str:
