@@ -353,7 +353,13 @@ def _small() -> dict[str, Any]:
             ["tasks"],
         ),
         "TaskPage": _object(
-            {"tasks": {"type": "array", "items": ref("Status")}, "next_cursor": {"type": ["string", "null"]}},
+            {
+                "tasks": {"type": "array", "items": ref("Status")},
+                "next_cursor": {
+                    "type": ["string", "null"],
+                    "description": "Null on the last page alone; one with a cursor may hold fewer than `limit`.",
+                },
+            },
             ["tasks", "next_cursor"],
         ),
         "Timeline": _object(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Raised by any change of the tables: a file of another version is built anew from the log."""
 
 RETENTION_DAYS: Final = 7
@@ -30,8 +30,8 @@ CREATE TABLE tasks (
     PRIMARY KEY (created_at, id)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX tasks_by_id ON tasks (id);
-CREATE INDEX tasks_by_type ON tasks (type, created_at, id);
-CREATE INDEX tasks_by_state ON tasks (state, created_at, id);
+-- Serves every choice of the three: a listing merges the combinations that it asks for.
+CREATE INDEX tasks_by_kind ON tasks (type, state, priority, created_at, id);
 -- Primary key in the order of a listing by label, so that a page is read off without sorting.
 CREATE TABLE labels (
     name TEXT NOT NULL, value TEXT NOT NULL, created_at INTEGER NOT NULL, id TEXT NOT NULL,

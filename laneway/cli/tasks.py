@@ -125,7 +125,7 @@ def list_tasks(
             escape(" ".join(f"{name}={value}" for name, value in task.labels.items())),
         )
     out = console()
-    out.print(table if page.tasks else "no tasks")
+    out.print(table if page.tasks else "none found so far" if page.next_cursor else "no tasks")
     if page.next_cursor:
         out.print(f"[dim]more: --cursor {page.next_cursor}[/]")
 

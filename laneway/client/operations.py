@@ -68,7 +68,8 @@ class TaskPage(msgspec.Struct, frozen=True):
 
     tasks: list[Status]
     next_cursor: str | None = None
-    """``cursor`` of the page that follows; ``None`` on the last one."""
+    """``cursor`` of the page that follows; ``None`` on the last one, and only there: a page of a search may end early,
+    with fewer tasks than ``limit`` or none."""
 
 
 class CancelAnswer(msgspec.Struct, frozen=True):
