@@ -119,10 +119,10 @@ class Materialiser:
                         seconds for count, seconds in _PACE if len(messages) >= count
                     )
                 mender.mend(store)
-                if time.monotonic() - pruned_at > _PRUNE_EVERY:
+                store.bound_log()
+                if time.monotonic() - pruned_at > _PRUNE_EVERY and not store.prune(datetime.now(UTC)):
+                    # Until then a step follows each batch of records, so that it keeps up with what comes in.
                     pruned_at = time.monotonic()
-                    if count := store.prune(datetime.now(UTC)):
-                        log.info("tasks past retention left the status view", count=count)
         finally:
             consumer.close()
 

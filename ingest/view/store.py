@@ -23,7 +23,11 @@ KEPT_CHANGES: Final = 500
 """Transactions whose changes can be read back."""
 TOLD_CHANGES: Final = 2_000
 """Changes of one transaction from which on it only says that there were many."""
-_PRUNED_AT_ONCE: Final = 2_000
+PRUNE_STEP: Final = 2_000
+"""Tasks that one step of the pruning looks at: a few milliseconds, and 30 to 50 where all of them go."""
+WAL_LIMIT: Final = 256 * 1024 * 1024
+_READERS_MS: Final = 250
+_START: Final = (-(2**63), "")
 
 
 _STEP_FORM: Final = struct.Struct(">IIIBQQ")
@@ -56,6 +60,10 @@ class ViewStore:
         self._path = path
         self._connection = self._open(identity)
         schema.occupy(self._connection)
+        self._wal = path.with_name(path.name + "-wal")
+        self.next_bound = WAL_LIMIT
+        self._pruned_to: tuple[int, str] = _START
+        self._claims_pruned_to = ""
         self.behind: dict[str, int] = dict(self._connection.execute("SELECT id, partition FROM behind"))
         """Tasks whose last record in the log is not their furthest, each with its partition of ``status``."""
 
@@ -118,27 +126,75 @@ class ViewStore:
             raise
         return len(changes.rows) + len(changes.deleted)
 
-    def prune(self, now: datetime) -> int:
-        """Delete tasks that ended longer than the retention ago; bounded, so call it again.
+    def prune(self, now: datetime) -> bool:
+        """Take the next step through what is old, and delete the tasks that ended longer than the retention ago.
+
+        A step looks at a bounded number of tasks, from where the last one stopped: those that are old and still wait
+        are passed over once in a round, not at every step. What is freed is used for what comes next, so that the file
+        stays as large as it was when it held most.
 
         Returns:
-            How many tasks were deleted; less than asked for means that none is left.
+            Whether the round goes on with the next call; else that begins a new one.
         """
-        connection = self._connection
         cutoff = schema.microseconds(now - RETENTION)
-        found = [
+        connection = self._connection
+        rows = connection.execute(
+            "SELECT created_at, id, state, updated_at FROM tasks WHERE (created_at, id) > (?, ?) AND created_at < ?"
+            " ORDER BY created_at, id LIMIT ?",
+            (*self._pruned_to, cutoff, PRUNE_STEP),
+        ).fetchall()
+        claims = [
             row[0]
             for row in connection.execute(
-                "SELECT id FROM tasks WHERE state IN ('succeeded', 'dead_lettered', 'cancelled', 'expired')"
-                " AND created_at < ? AND updated_at < ? LIMIT ?",
-                (cutoff, cutoff, _PRUNED_AT_ONCE),
+                "SELECT id FROM claims WHERE id > ? ORDER BY id LIMIT ?", (self._claims_pruned_to, PRUNE_STEP)
             )
         ]
-        connection.execute("BEGIN IMMEDIATE")
-        self._delete(found)
-        connection.execute("DELETE FROM claims WHERE created_at < ? OR id IN (SELECT id FROM tasks)", (cutoff,))
-        connection.execute("COMMIT")
-        return len(found)
+        gone = [task_id for _, task_id, state, updated_at in rows if State(state).final and updated_at < cutoff]
+        if gone or claims:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._delete(gone)
+                connection.executemany(
+                    "DELETE FROM claims WHERE id = ? AND (created_at < ? OR EXISTS (SELECT 1 FROM tasks WHERE id = ?))",
+                    [(each, cutoff, each) for each in claims],
+                )
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        goes_on = max(len(rows), len(claims)) == PRUNE_STEP
+        if not goes_on:
+            self._pruned_to, self._claims_pruned_to = _START, ""
+            return False
+        if rows:
+            self._pruned_to = rows[-1][:2]
+        if claims:
+            self._claims_pruned_to = claims[-1]
+        return True
+
+    def bound_log(self) -> None:
+        """Have SQLite begin its write-ahead log anew where that has grown beyond ``WAL_LIMIT``.
+
+        By itself it does so only in a moment when nobody reads, which may not come while reads overlap without end.
+
+        Blocking: for the reads that are under way, ``_READERS_MS`` at most.
+        """
+        try:
+            size = self._wal.stat().st_size
+        except FileNotFoundError:
+            return
+        if size < self.next_bound:
+            return
+        self._connection.execute(f"PRAGMA busy_timeout = {_READERS_MS}")
+        try:
+            held_up = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            self._connection.execute("PRAGMA busy_timeout = 5000")
+        # A reader that does not end must not cost the writer a wait with every transaction.
+        self.next_bound = size * 2 if held_up else WAL_LIMIT
+        if held_up:
+            log.warning("status view: a reader keeps the write-ahead log from being cut", bytes=size)
 
     def close(self) -> None:
         """Have everything on the disk, and release the file."""
@@ -168,12 +224,17 @@ class ViewStore:
         if pending is not None:
             if step <= pending[_STEP]:
                 return
-        elif task_id not in changes.deleted:
-            if status.updated_at < oldest and status.state.final and self.document(task_id) is None:
-                return
-            if status.generation > 1 and self._replaces(status, step):
-                # Another generation may have other labels, and be of another time.
-                changes.deleted.add(task_id)
+        elif (
+            status.updated_at < oldest
+            and status.state.final
+            and task_id not in changes.deleted
+            and self.document(task_id) is None
+        ):
+            return
+        if status.generation > 1 and task_id not in changes.deleted and self._replaces(status, step):
+            # Another generation may have other labels, and be of another time.
+            changes.deleted.add(task_id)
+        changes.labels.pop(task_id, None)
         if status.labels:
             changes.labels[task_id] = status.labels
         changes.rows[task_id] = (
@@ -197,6 +258,10 @@ class ViewStore:
         row = self._connection.execute("SELECT step FROM tasks WHERE id = ?", (status.id,)).fetchone()
         return row is not None and row[0] < step
 
+    def _stands(self, row: _Row) -> bool:
+        found = self._connection.execute("SELECT step FROM tasks WHERE id = ?", (row[1],)).fetchone()
+        return found is not None and found[0] == row[_STEP]
+
     def _write(self, changes: "_Changes") -> None:
         connection = self._connection
         self._delete(list(changes.deleted))
@@ -210,7 +275,8 @@ class ViewStore:
             # In the table's order, which is nearly that of coming in: the tree grows at its end.
             sorted(changes.rows.values()),
         )
-        self._compare(changes, none_refused=connection.total_changes - before == len(changes.rows))
+        none_refused = connection.total_changes - before == len(changes.rows)
+        self._compare(changes, none_refused=none_refused)
         connection.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", changes.claims.values())
         if changes.labels:
             connection.executemany(
@@ -218,7 +284,8 @@ class ViewStore:
                 [
                     (name, value, changes.rows[task_id][0], task_id)
                     for task_id, labels in changes.labels.items()
-                    if task_id in changes.rows
+                    # A late record of an earlier generation must not bring back the labels of that.
+                    if task_id in changes.rows and (none_refused or self._stands(changes.rows[task_id]))
                     for name, value in labels.items()
                 ],
             )

@@ -1,0 +1,77 @@
+"""Any order, repetition and lateness of the records of any worker gives the view that a model of three lines gives."""
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.view.listing import Listing
+from schemas.codec import decode
+from schemas.status import RANK, State, Status, supersedes
+from tests.support.views import NOW, View, status
+
+
+def record(task: str, generation: int, attempt: int, deferrals: int, state: State, worker: str) -> Status:
+    """One that its place in the task's life decides, but for the worker: as two would write it."""
+    return status(
+        task,
+        state,
+        generation=generation,
+        attempt=attempt,
+        deferrals=deferrals,
+        worker=worker,
+        labels={"generation": str(generation)},
+        created_at=NOW + timedelta(seconds=generation),
+        updated_at=NOW + timedelta(seconds=generation + attempt),
+        started_at=NOW + timedelta(seconds=generation + attempt) if attempt else None,
+    )
+
+
+RECORDS = st.builds(
+    record,
+    st.sampled_from("abc"),
+    st.integers(1, 3),
+    st.integers(0, 3),
+    st.integers(0, 1),
+    st.sampled_from(State),
+    st.sampled_from(("one", "other")),
+)
+
+
+@settings(deadline=None, max_examples=40)  # it writes files
+@given(data=st.data(), life=st.lists(RECORDS, min_size=1, max_size=15))
+def test_the_furthest_status_stays(
+    data: st.DataObject, life: list[Status], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # Every record at least once, some again, in any order, cut into transactions anywhere.
+    again = data.draw(st.lists(st.sampled_from(life), max_size=10), label="again")
+    coming = data.draw(st.permutations([*life, *again]), label="order")
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(coming))), label="cuts") | {0, len(coming)})
+
+    model: dict[str, Status] = {}
+    for each in coming:
+        model[each.id] = each if supersedes(each, model.get(each.id)) else model[each.id]
+
+    view = View(tmp_path_factory.mktemp("view"))
+    for begin, end in pairwise(cuts):
+        view.apply(coming[begin:end])
+    assert view.all() == model
+    furthest = {
+        task: max((each.generation, each.attempt, each.deferrals, RANK[each.state]) for each in life if each.id == task)
+        for task in model
+    }
+    assert {
+        task: (each.generation, each.attempt, each.deferrals, RANK[each.state]) for task, each in model.items()
+    } == furthest
+    # And what is beside the tasks' own rows follows them.
+    assert {(task, generation) for task, generation in view.ask("SELECT id, value FROM labels")} == {
+        (task, str(each.generation)) for task, each in model.items()
+    }
+    state = data.draw(st.sampled_from(sorted({each.state for each in model.values()})), label="state")
+    page = view.page(Listing(state=state))
+    assert {decode(each, Status).id for each in page.documents} == {
+        task for task, each in model.items() if each.state is state
+    }
+    view.store.close()
