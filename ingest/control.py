@@ -125,6 +125,14 @@ class ControlDesk:
         )
         return asked
 
+    async def asked_of(self, lane: Lane) -> LaneControl | None:
+        """What was asked of a lane last."""
+        try:
+            await self._follower.current(_TOLD_WITHIN)
+        except BrokerUnavailableError as error:
+            raise UnavailableError(str(error)) from error
+        return self._lanes.get(lane)
+
     async def lanes(self, lanes: list[Lane]) -> list[LaneState]:
         """How lanes stand."""
         lags: dict[Lane, int] = {}

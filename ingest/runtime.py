@@ -15,6 +15,7 @@ from ingest.schedules import Schedules
 from ingest.timeline import Timelines
 from ingest.view.owner import ViewOwner
 from ingest.view.reader import ViewReader
+from ingest.why import Explainer
 from laneway.files import FileStore
 from laneway.kafka.admin import TopicAdmin
 from laneway.kafka.log import Log, open_log
@@ -41,6 +42,7 @@ class Runtime:
     intake: Intake
     lookup: Lookup
     control: ControlDesk
+    explainer: Explainer
     view: ViewReader
     owner: ViewOwner
     schedules: Schedules
@@ -71,6 +73,7 @@ class Runtime:
         self.timelines = Timelines(self.settings, self.lookup)
         self.control = ControlDesk(self.settings, self._log, self.view, self.lookup)
         self.control.start()
+        self.explainer = Explainer(self.settings, self.lookup, self.control)
         self.schedules = Schedules(self.settings, self.admission, self._log)
         self.schedules.start()
         await self.view.start()

@@ -30,6 +30,7 @@ from laneway.files import StoredFile
 from laneway.registry import Registry
 from schemas.callback import Callback
 from schemas.control import Cancelled
+from schemas.explanation import Why
 from schemas.outcome import Event
 from schemas.record_schemas import with_plain_defaults
 from schemas.schedule import ScheduleSubmission, ScheduleView
@@ -92,6 +93,11 @@ GET_TASK: Final = route(
     answers({200: answer("The status document.", "Status")}, _404=UNKNOWN, _410=GONE, _503=CANNOT_KNOW),
     ID,
     WAIT,
+)
+WHY: Final = route(
+    200,
+    answers({200: answer("Reasons, most decisive first.", "Why")}, _404=UNKNOWN, _410=GONE, _503=CANNOT_KNOW),
+    ID,
 )
 GET_RESULT: Final = route(
     200,
@@ -257,7 +263,7 @@ def _schemas(registry: Registry) -> dict[str, Any]:
     records = msgspec.json.schema_components(
         [
             *map(with_plain_defaults, (Status, Callback)),
-            *(TaskSubmission, ScheduleSubmission, ScheduleView, StoredFile, State, Priority, Event),
+            *(TaskSubmission, ScheduleSubmission, ScheduleView, StoredFile, State, Priority, Event, Why),
         ],
         ref_template=REF + "{name}",
     )[1]

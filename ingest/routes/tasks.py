@@ -69,6 +69,12 @@ def router(runtime: Runtime) -> APIRouter:
             )
         return Response(bytes(status.result), media_type=JSON)
 
+    @routes.get("/api/tasks/{id}/why", **openapi.WHY)
+    async def why(request: Request) -> Response:
+        """Why a task is where it is."""
+        found = await runtime.explainer.why(request.path_params["id"])
+        return Response(msgspec.json.encode(found), media_type=JSON)
+
     @routes.delete("/api/tasks/{id}", **openapi.CANCEL)
     async def cancel_task(request: Request) -> Response:
         """Call a task off."""

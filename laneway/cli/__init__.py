@@ -10,7 +10,7 @@ from laneway.cli.lanes import lanes, pause, resume
 from laneway.cli.outcomes import results
 from laneway.cli.schedules import schedule
 from laneway.cli.system import api, broker, up, worker, worker_process
-from laneway.cli.tasks import cancel, list_tasks, status, submit, types
+from laneway.cli.tasks import cancel, list_tasks, status, submit, types, why
 from laneway.cli.timeline import timeline
 from laneway.cli.topics import topics
 
@@ -26,7 +26,7 @@ def cli() -> None:
 
 _COMMANDS = (
     *(up, broker, api, worker, worker_process),
-    *(submit, status, timeline, list_tasks, cancel, results, types),
+    *(submit, status, timeline, why, list_tasks, cancel, results, types),
     *(lanes, pause, resume),
     schedule,
     *(topics, config, bench),

@@ -146,6 +146,24 @@ def cancel(task_id: str, api: str | None, as_json: bool) -> int:
 
 
 @click.command()
+@click.argument("task_id", metavar="ID")
+@api_option()
+@json_option()
+def why(task_id: str, api: str | None, as_json: bool) -> None:
+    """Tell why the task ID is where it is: what it waits for, who runs it, or how it ended."""
+    with client_of(api) as client:
+        found = client.why(task_id)
+    if as_json:
+        show_json(found)
+        return
+    from rich.markup import escape
+
+    console().print(f"{found.id} {state_text(found.state)}")
+    for each in found.reasons:
+        console().print(f"[bold]{each.reason}[/]  {escape(each.text)}")
+
+
+@click.command()
 @api_option()
 @json_option()
 def types(api: str | None, as_json: bool) -> None:

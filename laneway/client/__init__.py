@@ -24,6 +24,7 @@ from laneway.client.operations import (
     TimelineAnswer,
 )
 from laneway.files import StoredFile
+from schemas.explanation import Why
 from schemas.outcome import Event
 from schemas.schedule import ScheduleView
 from schemas.status import Status
@@ -40,6 +41,7 @@ __all__ = [
     "SubmitOptions",
     "TaskPage",
     "TimelineAnswer",
+    "Why",
 ]
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -116,6 +118,10 @@ class Client:
         A stream that breaks off is taken up again where it did, for as long as requests are tried again.
         """
         return stream.follow(self._http, task_id, self._retry_for)
+
+    def why(self, task_id: str) -> Why:
+        """Why a task is where it is: reasons, most decisive first."""
+        return self._run(operations.why(task_id))
 
     def lanes(self) -> "builtins.list[LaneState]":
         """Every lane: how much waits in it, and whether it is held."""
@@ -285,6 +291,10 @@ class AsyncClient:
     def stream(self, task_id: str) -> AsyncIterator[Event]:
         """What happens to a task, from its beginning, as it happens, until it is final; each event once."""
         return stream.follow_async(self._http, task_id, self._retry_for)
+
+    async def why(self, task_id: str) -> Why:
+        """Why a task is where it is: reasons, most decisive first."""
+        return await self._run(operations.why(task_id))
 
     async def lanes(self) -> "builtins.list[LaneState]":
         """Every lane: how much waits in it, and whether it is held."""

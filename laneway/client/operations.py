@@ -16,6 +16,7 @@ from laneway.files import StoredFile
 from laneway.ids import new_id
 from schemas.control import Cancelled
 from schemas.errors import AdmissionError, TaskFailedError, UnavailableError
+from schemas.explanation import Why
 from schemas.outcome import Event
 from schemas.schedule import Missed, Overlap, ScheduleView
 from schemas.status import State, Status
@@ -197,6 +198,12 @@ def timeline(task_id: str) -> Operation[TimelineAnswer]:
     """Ask what happened to a task."""
     response = yield Request(method="GET", path=f"/api/tasks/{quote(task_id, safe='')}/timeline")
     return _decoded(response, TimelineAnswer)
+
+
+def why(task_id: str) -> Operation[Why]:
+    """Ask why a task is where it is."""
+    response = yield Request(method="GET", path=f"/api/tasks/{quote(task_id, safe='')}/why")
+    return _decoded(response, Why)
 
 
 def list_lanes() -> Operation[list[LaneState]]:

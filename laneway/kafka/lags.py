@@ -1,9 +1,10 @@
 """How much of each lane its workers have not committed yet, asked of the broker."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from laneway.kafka.clients import client_config
@@ -39,6 +40,50 @@ class LaneLags:
         except (KafkaException, TimeoutError) as error:
             self._admin = None  # it keeps the leaders that it once learned
             raise BrokerUnavailableError(f"the broker does not tell how long the lanes are: {error}") from error
+
+    def ahead(self, lane: Lane, number: int, at: datetime) -> int:
+        """Records of a lane's partition that were there at ``at`` and are not committed: an estimate.
+
+        What is done out of turn is counted until everything before it is; records of the same millisecond are not.
+
+        Raises:
+            BrokerUnavailableError: the broker does not tell.
+        """
+        topic = self._topics.lane(lane)
+        consumer = Consumer({**self._config, "group.id": self._topics.group(lane), "enable.auto.commit": False})
+        try:
+            first, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
+            (done,) = consumer.committed([TopicPartition(topic, number)], timeout=_TIMEOUT)
+            asked = TopicPartition(topic, number, int(at.timestamp() * 1000))
+            (found,) = consumer.offsets_for_times([asked], timeout=_TIMEOUT)
+        except KafkaException as error:
+            raise BrokerUnavailableError(f"the broker does not tell what is ahead in {lane}: {error}") from error
+        finally:
+            consumer.close()
+        for each in (done, found):
+            if each.error is not None:
+                raise BrokerUnavailableError(f"the broker does not tell what is ahead in {lane}: {each.error}")
+        # Nothing as late as that is told as an offset below zero: then all that is there was before.
+        return max(0, (found.offset if found.offset >= 0 else end) - max(done.offset, first))
+
+    def manned(self, lane: Lane) -> bool:
+        """Whether the lane's group has members.
+
+        Raises:
+            BrokerUnavailableError: not every broker tells its groups.
+        """
+        self._admin = self._admin or AdminClient(self._config)
+        group = self._topics.group(lane)
+        try:
+            # Not by `describe_consumer_groups`, which asks a coordinator: see `_committed`.
+            listed = self._admin.list_consumer_groups(request_timeout=_TIMEOUT).result(_TIMEOUT + 1)
+        except (KafkaException, TimeoutError) as error:
+            self._admin = None
+            raise BrokerUnavailableError(f"the broker does not tell who works: {error}") from error
+        found = [each.state for each in listed.valid if each.group_id == group]
+        if not found and listed.errors:
+            raise BrokerUnavailableError(f"a broker does not tell who works: {listed.errors[0]}")
+        return any(state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD) for state in found)
 
     def _ask(self, admin: AdminClient, lanes: Sequence[Lane]) -> dict[Lane, int]:
         places = {
