@@ -30,7 +30,7 @@ _ASK_SECONDS: Final = 15.0
 _BATCH: Final = 500
 _FULL: Final = 2_000
 """Records in the buffer above which fetching pauses; it goes on below a quarter of it."""
-_HOPELESS: Final = frozenset(
+HOPELESS: Final = frozenset(
     {
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -38,6 +38,7 @@ _HOPELESS: Final = frozenset(
         KafkaError._FATAL,
     }
 )
+"""Errors that waiting does not mend."""
 
 
 class Received(NamedTuple):
@@ -216,7 +217,7 @@ class TopicReader:
         elif error.code() == KafkaError._PARTITION_EOF:
             if partition is not None:
                 self._at_end.add(partition)
-        elif error.code() in _HOPELESS or error.fatal():
+        elif error.code() in HOPELESS or error.fatal():
             raise KafkaException(error)
         else:
             log.warning("reading goes on after an error", topic=self._topic, error=error.str())

@@ -19,6 +19,10 @@
     ├── TransportError              the broker's trouble: never spends an attempt
     │   ├── BrokerUnavailableError
     │   └── RecordTooLargeError
+    ├── SinkError                   a sink refuses what is written to it, or is not what it should be
+    │   ├── SinkUnavailableError    away for now: waited for
+    │   └── SinkFencedError         a newer owner has the partition
+    ├── ConsumerGroupError          a group cannot be looked at or moved as asked
     ├── BenchmarkError              a figure could not be taken
     ├── SandboxError                the test kit was used in a way that it cannot serve
     └── AdmissionError              an answer of the API other than success
@@ -198,6 +202,36 @@ class RecordTooLargeError(TransportError):
 
     retriable = False
     http_status = 413
+
+
+class SinkError(LanewayError):
+    """A sink is not what it should be, such as a table with other columns, or refuses this user."""
+
+
+class SinkUnavailableError(SinkError):
+    """The sink cannot be reached or cannot write now. All of the batch was kept, or nothing: writing it again tells."""
+
+    retriable = True
+    log_level = logging.WARNING
+
+
+class SinkFencedError(SinkError):
+    """Somebody else has taken the partition over since; nothing was written.
+
+    Attributes:
+        partition: which one.
+    """
+
+    retriable = True
+    log_level = logging.WARNING
+
+    def __init__(self, partition: int, told: str) -> None:
+        self.partition = partition
+        super().__init__(told)
+
+
+class ConsumerGroupError(LanewayError):
+    """A consumer group cannot be moved as asked: it is live, or there is no such position."""
 
 
 class BenchmarkError(LanewayError):

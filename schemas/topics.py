@@ -15,6 +15,9 @@ DEAD_LETTER_RETENTION: Final = 30 * DAY
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 """Twice what Kafka's clients send by default: a record that came in also fits with the headers that it gains."""
 
+POSITION_IN_SINK: Final = "laneway: the position is in the sink"
+"""Metadata of the offsets that a sink's group commits: nobody begins at them."""
+
 RUNGS: Final[dict[str, timedelta]] = {
     "1s": timedelta(seconds=1),
     "5s": timedelta(seconds=5),
@@ -80,6 +83,10 @@ class Topics:
     def results(self, type_name: str) -> str:
         """Outcomes of a type, for downstream services."""
         return f"{self.prefix}results.{type_name}"
+
+    def sink_group(self, type_name: str, sink: str) -> str:
+        """Consumer group of those who fill one sink; ``sink`` tells it from others of the type."""
+        return f"{self.prefix}sink.{type_name}.{sink}"
 
     def retry(self, rung: str) -> str:
         """One rung of the ladder that waiting tasks go down."""

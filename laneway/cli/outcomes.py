@@ -6,6 +6,7 @@ import click
 from laneway.cli.configuration import configured
 from laneway.cli.options import When, json_option
 from laneway.cli.output import brief, console, show_json, state_text, time_text
+from laneway.cli.pouring import pour
 
 if TYPE_CHECKING:
     from schemas.outcome import Outcome
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
 
 
 class Begin(When):
-    """``earliest``, ``latest``, or a time."""
+    """``earliest``, ``latest``, an offset in each partition, or a time."""
 
-    name = "earliest|latest|when"
+    name = "earliest|latest|offset|when"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """One of the two words stays; anything else is a time."""
-        return value if value in {"earliest", "latest"} else super().convert(value, param, ctx)
+        """One of the two words stays, a whole number is an offset; anything else is a time."""
+        if value in {"earliest", "latest"} or isinstance(value, int):
+            return value
+        return int(value) if str(value).isdecimal() else super().convert(value, param, ctx)
 
 
 @click.command()
@@ -27,15 +30,35 @@ class Begin(When):
 @click.option("--from", "start", type=Begin(), default="earliest", show_default=True, help="Where to begin.")
 @click.option("--follow", is_flag=True, help="Wait for more until Ctrl-C, instead of ending at the present end.")
 @click.option("--group", metavar="NAME", help="Go on where this consumer group was, and remember how far it came.")
-@json_option("One outcome on each line, as JSON.")
-def results(type_name: str, start: datetime | str, follow: bool, group: str | None, as_json: bool) -> None:
-    """Print the outcomes of tasks of TYPE. Times are ISO 8601, or an age such as 30s, 15m, 2h or 7d."""
-    import asyncio
+@click.option("--sink", metavar="URL", help="Write them to postgresql://…, sqlite:///FILE, jsonl:DIR or parquet:DIR.")
+@click.option("--table", metavar="NAME", help="Where a database keeps them.  [default: laneway_results]")
+@json_option("One outcome on each line, as JSON; of a sink, what was written, at the end.")
+def results(
+    type_name: str,
+    start: datetime | int | str,
+    follow: bool,
+    group: str | None,
+    sink: str | None,
+    table: str | None,
+    as_json: bool,
+) -> None:
+    """Print the outcomes of tasks of TYPE, or write them to a sink, each exactly once.
 
+    Times are ISO 8601, or an age such as 30s, 15m, 2h or 7d. A sink knows how far it came: --from holds for its first
+    run. Its password is best given to libpq by PGPASSWORD or a password file.
+    """
     from laneway.logs import configure
 
     settings = configured().settings
+    if sink is not None:
+        configure(settings.log)
+        pour(type_name, sink, table or "laneway_results", start, follow, group, settings, as_json)
+        return
+    if table is not None:
+        raise click.UsageError("--table: names where a sink's database keeps outcomes; want --sink, too")
     configure(settings.log.model_copy(update={"level": "WARNING"}))
+    import asyncio
+
     try:
         asyncio.run(_print(type_name, start, follow, group, settings, as_json))
     except KeyboardInterrupt:
