@@ -409,6 +409,9 @@ class LaneApp(faust.App):
         topic = self.topic(self.lane_topic, key_type=bytes, value_type=bytes, value_serializer="raw", internal=False)
         self.agent(topic, name=f"{lane}", concurrency=1)(self._feed)
 
+    def _create_directories(self) -> None:
+        """None: there are no tables to keep in the folder that somebody happened to start a worker in."""
+
     def _new_transport(self) -> driver.Transport:
         return _LaneTransport(self.conf.broker_consumer, self)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,15 +120,25 @@ async def test_when_all_are_full_the_first_that_has_room_ends_the_wait(monkeypat
     assert fetching.allowed == []
 
 
-async def test_what_comes_again_after_a_rebalance_is_delivered_though_more_had_been(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    worker = LaneApp(
+def made_app() -> LaneApp:
+    return LaneApp(
         Lane("email", Priority.LOW),
         Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1")),
         SimpleNamespace(admit=None),
         client_id="test",
     )
+
+
+def test_a_worker_leaves_nothing_where_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made_app()._create_directories()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_comes_again_after_a_rebalance_is_delivered_though_more_had_been(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = made_app()
     worker.loop = asyncio.get_running_loop()
     delivered: list[int] = []
     over = asyncio.Event()
