@@ -74,6 +74,7 @@ bench-view: setup ## Measure the status view with five million tasks in it (TASK
 
 .PHONY: test
 test: setup ## Run every test that a change must pass, against a real Kafka
+	@$(BIN)/python -m tests.support.chromium --install
 	@$(BIN)/pytest $(TEST_ROOMS) -m "not long"
 
 .PHONY: test-long
@@ -128,6 +129,10 @@ LOCK_OPTIONS := --quiet --system-certs --universal --python-version 3.11 --gener
 .PHONY: schemas
 schemas: setup ## Write the generated JSON Schemas and documents again
 	@$(BIN)/python -m schemas.generate
+
+.PHONY: assets
+assets: setup ## Fetch the dashboard's vendored scripts again (needs npm) and check them against their lock
+	@$(BIN)/python -m ingest.dashboard.vendoring
 
 .PHONY: docs
 docs: schemas ## The same, for whoever looks for it under this name

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ingest import openapi, problems
+from ingest.dashboard import router as dashboard
 from ingest.lean import HotRoutes, LeanRoutes
 from ingest.requests_log import RequestLines, RequestsLog
 from ingest.routes import chat, documents, events, files, health, lanes, schedules, tasks, types
@@ -53,6 +54,7 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
     app.add_middleware(RequestsLog, lines=lines)
     for noun in (tasks, events, schedules, files, types, lanes, chat, documents, health):
         app.include_router(noun.router(runtime))
+    app.include_router(dashboard.router(runtime))
     cached: dict[str, Any] = {}
 
     def document() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from laneway.kafka.records import TableRecord
 from laneway.kafka.table import TableFollower
 from laneway.kafka.wire import EncodedRecord, encoded_record
 from schemas import codec
-from schemas.control import Cancellation, Cancelled, LaneControl
+from schemas.control import OPERATOR, Cancellation, Cancelled, LaneControl
 from schemas.errors import BrokerUnavailableError, TaskNotFoundError, UnavailableError, UndecodableRecordError
 from schemas.headers import cloud_event, timestamp
 from schemas.outcome import Outcome
@@ -112,10 +112,10 @@ class ControlDesk:
         await self._end(status, number, asked.at)
         return Answer(Cancelled.BEFORE_START, State.CANCELLED)
 
-    async def hold(self, lane: Lane, *, paused: bool, reason: str | None) -> LaneControl:
+    async def hold(self, lane: Lane, *, paused: bool, reason: str | None, by: str = OPERATOR) -> LaneControl:
         """Hold a lane on every worker, or let it flow again; answers once the log has it and this API knows it."""
         asked = LaneControl(
-            type=lane.type, priority=lane.priority, paused=paused, at=datetime.now(UTC), by="api", reason=reason
+            type=lane.type, priority=lane.priority, paused=paused, at=datetime.now(UTC), by=by, reason=reason
         )
         number = partition_of(asked.key, self._partitions)
         record = self._record("control", self._topics.control, number, asked.key, codec.encode(asked))
@@ -131,6 +131,10 @@ class ControlDesk:
             await self._follower.current(_TOLD_WITHIN)
         except BrokerUnavailableError as error:
             raise UnavailableError(str(error)) from error
+        return self._lanes.get(lane)
+
+    def asked(self, lane: Lane) -> LaneControl | None:
+        """What was asked of a lane last, as far as this API has read."""
         return self._lanes.get(lane)
 
     async def lanes(self, lanes: list[Lane]) -> list[LaneState]:

@@ -17,6 +17,8 @@ from schemas.settings import LogSettings
 
 TASK_ID: Final = "laneway.task_id"
 """Key of the request's scope under which a route notes the task that it was about."""
+QUIET: Final = "laneway.quiet"
+"""Key of the scope of a request that a page repeats by itself: worth no line unless it fails."""
 REQUEST_ID_HEADER: Final = b"x-request-id"
 
 _VALID_ID: Final = pattern(rb"[A-Za-z0-9._-]{1,64}")
@@ -134,7 +136,9 @@ class RequestsLog:
         finally:
             route = getattr(scope.get("route"), "path", None) or scope["path"]
             seconds = time.perf_counter() - began
-            self._lines.tell(scope["method"], route, status, seconds, sent, request_id.decode(), scope.get(TASK_ID))
+            if QUIET not in scope:
+                told = request_id.decode()
+                self._lines.tell(scope["method"], route, status, seconds, sent, told, scope.get(TASK_ID))
 
 
 def request_id_of(said: bytes | None) -> bytes:

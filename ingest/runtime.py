@@ -7,9 +7,11 @@ from typing import Final
 import structlog
 
 from ingest.admission import Admission
+from ingest.audit import Audit
 from ingest.control import ControlDesk
 from ingest.intake import Intake
 from ingest.lookup import Lookup
+from ingest.payloads import Payloads
 from ingest.recent import RecentTasks
 from ingest.schedules import Schedules
 from ingest.timeline import Timelines
@@ -47,6 +49,8 @@ class Runtime:
     owner: ViewOwner
     schedules: Schedules
     timelines: Timelines
+    payloads: Payloads
+    audit: Audit
     _log: Log
     _verifying: "asyncio.Task[None]"
 
@@ -71,11 +75,13 @@ class Runtime:
         self.intake = Intake(self.admission, self._log, self.view, recent)
         self.lookup = Lookup(self.view, recent)
         self.timelines = Timelines(self.settings, self.lookup)
+        self.payloads = Payloads(self.settings)
         self.control = ControlDesk(self.settings, self._log, self.view, self.lookup)
         self.control.start()
         self.explainer = Explainer(self.settings, self.lookup, self.control)
         self.schedules = Schedules(self.settings, self.admission, self._log)
         self.schedules.start()
+        self.audit = Audit(self.settings, self._log)
         await self.view.start()
         await self.owner.start()
         self._verifying = asyncio.create_task(self._verify())
@@ -85,6 +91,7 @@ class Runtime:
         self._verifying.cancel()
         await asyncio.gather(self._verifying, return_exceptions=True)
         await self.timelines.close()
+        self.payloads.close()
         await self.control.close()
         await self._log.close()
         await self.schedules.close()

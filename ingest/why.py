@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from ingest.control import ControlDesk
 from ingest.lookup import Lookup
@@ -15,9 +15,6 @@ from schemas.settings import Settings
 from schemas.status import State, Status
 from schemas.task import Lane
 from schemas.topics import partition_of
-
-OPERATOR: Final = "api"
-"""Who a hold is by that an operator asked for."""
 
 
 class Surroundings(NamedTuple):
@@ -147,8 +144,8 @@ def _not_due(status: Status, due_at: datetime, now: datetime) -> Explanation:
 def _held(control: LaneControl) -> Explanation:
     said = f": {control.reason}" if control.reason else ""
     return Explanation(
-        reason=Reason.LANE_PAUSED if control.by == OPERATOR else Reason.DEAD_LETTER_BUDGET,
-        text=f"the lane {control.lane} is held by {control.by}{said}",
+        reason=Reason.LANE_PAUSED if control.by_operator else Reason.DEAD_LETTER_BUDGET,
+        text=f"the lane {control.lane} is held by {control.holder}{said}",
         since=control.at,
         by=control.by,
         said=control.reason,

@@ -60,6 +60,7 @@ _MESSAGES: Final = {
     "laneControl": _Message("lane_control", "control", "`lane/<type>.<priority>`"),
     "cancellation": _Message("cancellation", "cancellation", _BY_TASK),
     "suspect": _Message("suspect", "suspect", _BY_TASK),
+    "audit": _Message("audit", "audit", "The action's id."),
     "schedule": _Message("schedule", "schedule", "`<name>`"),
     "scheduleProgress": _Message("schedule_progress", "schedule", "`<name>/fired`"),
     "scheduleDone": _Message("schedule_done", "schedule", "`<name>/done`"),
@@ -161,6 +162,11 @@ _CHANNELS: Final = {
             _Operation(_WORKER, "tellSuspect", "send", "A process crashed, or a suspect has ended."),
             _Operation(_WORKER, "followSuspects", "receive", "Runs them alone."),
         ),
+    ),
+    "audit": _Channel(
+        ("audit",),
+        "Who asked for what by the dashboard: before it is done, and again with what came of it.",
+        (_Operation(_INGEST, "recordAction", "send", "An operator does something."),),
     ),
     "schedules": _Channel(
         ("schedule", "scheduleProgress", "scheduleDone"),

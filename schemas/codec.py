@@ -4,6 +4,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from schemas.audit import AuditRecord
 from schemas.callback import Callback
 from schemas.control import Cancellation, LaneControl
 from schemas.errors import UndecodableRecordError
@@ -26,12 +27,13 @@ Record = TypeVar(
     ScheduleDone,
     Callback,
     Suspect,
+    AuditRecord,
 )
 
 _ENCODER: Final = msgspec.json.Encoder()
 _RECORDS: Final = (
     *(Task, Status, Outcome, Event, LaneControl, Cancellation),
-    *(Schedule, ScheduleProgress, ScheduleDone, Callback, Suspect),
+    *(Schedule, ScheduleProgress, ScheduleDone, Callback, Suspect, AuditRecord),
 )
 _DECODERS: Final = {record: msgspec.json.Decoder(record) for record in _RECORDS}
 

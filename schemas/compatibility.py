@@ -35,6 +35,7 @@ PROMISES: Final[dict[str, tuple[Side, ...]]] = {
     "lane_control": ("old_records", "old_readers"),
     "cancellation": ("old_records", "old_readers"),
     "suspect": ("old_records", "old_readers"),
+    "audit": ("old_records", "old_readers"),
     # Laneway alone writes it, for receivers that nobody upgrades along with it.
     "callback": ("old_readers",),
     # Only the API reads a submission and only workers read payloads; both are upgraded before anybody writes new ones.

@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from schemas.task import AwareDatetime, Lane, Priority
 
+OPERATOR: Final = "api"
+"""Who a lane is held by that an operator asked for."""
 LANE_KEY: Final = "lane/"
 """What the key of a lane's record begins with; its name follows."""
 
@@ -20,13 +22,24 @@ class LaneControl(Struct, frozen=True, kw_only=True):
     at: AwareDatetime
     """Since when it is as it is."""
     by: str
-    """Who said so: `api`, or the name of a worker that met a budget."""
+    """Who said so: `api`, with an operator's name or address behind it where that is known (`api: ada`), or the name of
+    a worker that met a budget."""
     reason: str | None = None
 
     @property
     def lane(self) -> Lane:
         """Which lane."""
         return Lane(self.type, self.priority)
+
+    @property
+    def by_operator(self) -> bool:
+        """Whether a person asked for it, and not a worker. No worker's name has a colon."""
+        return self.by == OPERATOR or self.by.startswith(f"{OPERATOR}:")
+
+    @property
+    def holder(self) -> str:
+        """Who said so, as people call them."""
+        return self.by.removeprefix(f"{OPERATOR}: ")
 
     @property
     def key(self) -> str:

@@ -27,6 +27,8 @@
     ├── SandboxError                the test kit was used in a way that it cannot serve
     └── AdmissionError              an answer of the API other than success
         ├── MalformedRequestError   400
+        ├── CrossSiteRequestError   403
+        ├── PageNotFoundError       404
         ├── TaskNotFoundError       404
         ├── TypeNotFoundError       404
         ├── FileNotFoundInStoreError 404
@@ -262,6 +264,22 @@ class MalformedRequestError(AdmissionError):
 
     slug = "malformed-request"
     title = "Malformed request"
+
+
+class CrossSiteRequestError(AdmissionError):
+    """An action of the dashboard was asked for by somebody else's page."""
+
+    http_status = 403
+    slug = "cross-site-request"
+    title = "Not from this dashboard"
+
+
+class PageNotFoundError(AdmissionError):
+    """The dashboard has nothing under this address."""
+
+    http_status = 404
+    slug = "page-not-found"
+    title = "There is no such page"
 
 
 class TaskNotFoundError(AdmissionError):

@@ -37,7 +37,8 @@ DLQ_WORKER: Final = "laneway-dlq-worker"
 
 HEADERS: Final[dict[str, str]] = {
     CE_ID: "Unique with `ce_source`: names the task, its generation and the step.",
-    CE_TYPE: "`laneway.` and `task`, `status`, `outcome`, `event`, `suspect`, `schedule`, `control` or `cancellation`.",
+    CE_TYPE: "`laneway.` and `task`, `status`, `outcome`, `event`, `suspect`, `schedule`, `control`, `cancellation` or "
+    "`audit`.",
     CE_SOURCE: "Which process wrote the record: `/laneway/ingest`, `/laneway/worker/<name>`.",
     CE_TIME: "When it was written, RFC 3339.",
     CE_SPECVERSION: "`1.0`.",
@@ -61,7 +62,7 @@ MAX_ERRORS: Final = 20
 MAX_ERROR_MESSAGE: Final = 1_000
 """Characters of one message in a header or status."""
 
-_KINDS: Final = ("task", "status", "outcome", "event", "suspect", "schedule", "control", "cancellation")
+_KINDS: Final = ("task", "status", "outcome", "event", "suspect", "schedule", "control", "cancellation", "audit")
 KIND_HEADERS: Final = {kind: (CE_TYPE, b"laneway." + kind.encode()) for kind in _KINDS}
 """The one header in which the records of one step differ."""
 
@@ -99,8 +100,8 @@ def cloud_event(kind: str, event_id: str, source: bytes, at: bytes, traceparent:
     """The headers that every record of ours carries.
 
     Args:
-        kind: ``task``, ``status``, ``outcome``, ``event``, ``suspect``, ``schedule``, ``control`` or
-            ``cancellation``.
+        kind: ``task``, ``status``, ``outcome``, ``event``, ``suspect``, ``schedule``, ``control``,
+            ``cancellation`` or ``audit``.
         event_id: unique for ``source``.
         source: such as ``b"/laneway/ingest"``.
         at: see ``timestamp``.

@@ -185,6 +185,7 @@ _KEY_AND_VALUE: Final = {
     "events": ("task id", "event"),
     "control": ("`lane/<type>.<priority>`", "lane control: whether operators, or a budget, hold the lane"),
     "cancellations": ("task id", "cancellation; a tombstone once it is carried out"),
+    "audit": ("id of the action", "audit record: who asked for what; again with what came of it"),
     "suspects": ("task id", "how often a process crashed while the task ran in it; read by workers alone"),
     "schedules": ("`<name>`, `<name>/fired`, `<name>/done`", "a schedule; how far it has come; how a task of it ended"),
     "retry": ("task id", "the task as it was; headers say when it is due"),

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import BaseModel
 
+from schemas.audit import AuditRecord
 from schemas.callback import Callback
 from schemas.control import Cancellation, LaneControl
 from schemas.outcome import Event, Outcome
@@ -43,6 +44,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "event": Event,
     "lane_control": LaneControl,
     "cancellation": Cancellation,
+    "audit": AuditRecord,
     "schedule": Schedule,
     "schedule_submission": ScheduleSubmission,
     "schedule_progress": ScheduleProgress,

@@ -65,6 +65,9 @@ class ApiSettings(Section):
     """Longest `?wait=`, in seconds."""
     max_streams: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Streams of events that are open at once; 429 above it."""
+    user_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")] | None = None
+    """Request header in which a proxy in front names the user, such as `X-Forwarded-User`, for the record of who asked
+    for what. Set it only where the proxy overwrites it; unset, the client's address is recorded."""
 
 
 class WorkerSettings(Section):

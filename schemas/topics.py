@@ -12,6 +12,7 @@ TASK_RETENTION: Final = 7 * DAY
 CANCELLATION_RETENTION: Final = timedelta(seconds=MAX_DELAY_SECONDS) + TASK_RETENTION
 """Longer than any task waits: a cancellation must be there when the task comes up."""
 DEAD_LETTER_RETENTION: Final = 30 * DAY
+AUDIT_RETENTION: Final = 90 * DAY
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 """Twice what Kafka's clients send by default: a record that came in also fits with the headers that it gains."""
 
@@ -118,6 +119,11 @@ class Topics:
         return f"{self.prefix}cancellations"
 
     @property
+    def audit(self) -> str:
+        """Who asked for what."""
+        return f"{self.prefix}audit"
+
+    @property
     def suspects(self) -> str:
         """Tasks that were running when their process crashed."""
         return f"{self.prefix}suspects"
@@ -165,6 +171,7 @@ class Topics:
                 self.cancellations,
                 {"cleanup.policy": "compact,delete", "retention.ms": _ms(CANCELLATION_RETENTION)},
             ),
+            spec(self.audit, {"cleanup.policy": "delete", "retention.ms": _ms(AUDIT_RETENTION)}),
             spec(self.suspects, {"cleanup.policy": "compact,delete", "retention.ms": _ms(TASK_RETENTION)}),
             # Read from its start by every API process, and by whoever takes a partition over: it must stay short.
             spec(self.schedules, {"cleanup.policy": "compact", "max.compaction.lag.ms": _ms(timedelta(hours=1))}),

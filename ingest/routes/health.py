@@ -8,7 +8,7 @@ from ingest.runtime import Runtime
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """``/healthz``, ``/readyz``, and ``/``, which leads to the documentation."""
+    """``/healthz`` and ``/readyz``."""
     routes = APIRouter(tags=["health"], default_response_class=Response)
 
     @routes.get("/healthz", **openapi.HEALTH)
@@ -27,9 +27,5 @@ def router(runtime: Runtime) -> APIRouter:
         }
         headers = {} if ok else {"retry-after": str(problems.RETRY_AFTER_SECONDS)}
         return Response(msgspec.json.encode(body), 200 if ok else 503, headers, "application/json")
-
-    @routes.get("/", include_in_schema=False)
-    async def root(_request: Request) -> Response:
-        return Response(status_code=307, headers={"location": "/docs"})
 
     return routes

@@ -5,8 +5,9 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -14,6 +15,7 @@ import structlog
 
 from ingest.view import schema
 from ingest.view.listing import Listing, Page, read_page
+from ingest.view.minutes import Minutes, read_minutes
 from ingest.view.notices import NoticeReader
 from laneway.kafka.ends import LogEnds
 from schemas.errors import BrokerUnavailableError, UnavailableError
@@ -121,6 +123,15 @@ class ViewReader:
     async def page(self, listing: Listing) -> Page:
         """A page of tasks."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._page, listing)
+
+    async def minutes(self, since: datetime, types: list[str]) -> Minutes:
+        """How many tasks came in each minute from ``since`` on, and what became of them."""
+
+        def read() -> Minutes:
+            with self._own() as connection:
+                return read_minutes(connection, since, types)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 
     def applied(self) -> dict[int, int]:
         """Offset of the next record to apply, by partition; empty before the first."""
@@ -298,8 +309,14 @@ class ViewReader:
             self._connection = None
 
     def _page(self, listing: Listing) -> Page:
+        with self._own() as connection:
+            return read_page(connection, listing)
+
+    @contextlib.contextmanager
+    def _own(self) -> Iterator[sqlite3.Connection]:
+        """A connection for a thread."""
         try:
             with contextlib.closing(schema.connect(self._path, read_only=True)) as connection:
-                return read_page(connection, listing)
+                yield connection
         except sqlite3.Error as error:
             raise UnavailableError("the status view cannot be read; it is being built from the log") from error

@@ -56,6 +56,8 @@ class KeyScanner:
         until: datetime | None,
         moments: Sequence[datetime],
         most: int,
+        *,
+        topic: str | None = None,
     ) -> Found:
         """The records of ``key`` in partition ``number``.
 
@@ -67,11 +69,12 @@ class KeyScanner:
             moments: when something happened: where more than ``most`` records lie in between, only what lies around
                 these is read.
             most: records that are read through.
+            topic: another one than the scanner's own.
 
         Raises:
             BrokerUnavailableError: the broker cannot tell now.
         """
-        asked = (number, key, since, until, moments, most)
+        asked = (topic or self._topic, number, key, since, until, moments, most)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, *asked)
 
     def close(self) -> None:
@@ -85,6 +88,7 @@ class KeyScanner:
 
     def _read(
         self,
+        topic: str,
         number: int,
         key: bytes,
         since: datetime | int,
@@ -93,10 +97,10 @@ class KeyScanner:
         most: int,
     ) -> Found:
         with self._consumer() as consumer:
-            low, high = consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_TIMEOUT)
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
 
             def at(moment: datetime) -> int:
-                asked = TopicPartition(self._topic, number, int(moment.timestamp() * 1000))
+                asked = TopicPartition(topic, number, int(moment.timestamp() * 1000))
                 offset = consumer.offsets_for_times([asked], timeout=_TIMEOUT)[0].offset
                 return offset if offset >= 0 else high
 
@@ -107,14 +111,17 @@ class KeyScanner:
                 [(first, end)] if complete else _joined([(at(each - _AROUND), at(each + _AROUND)) for each in moments])
             )
             found = [
-                found for each in stretches for found in self._scan(consumer, number, key, max(each[0], first), each[1])
+                found
+                for each in stretches
+                for found in self._scan(consumer, topic, number, key, max(each[0], first), each[1])
             ]
             return Found(found, complete)
 
-    def _scan(self, consumer: Consumer, number: int, key: bytes, first: int, end: int) -> list[tuple[int, bytes]]:
+    @staticmethod
+    def _scan(consumer: Consumer, topic: str, number: int, key: bytes, first: int, end: int) -> list[tuple[int, bytes]]:
         return [
             (record.offset() or 0, record.value() or b"")
-            for record in records_until(consumer, self._topic, number, first, end)
+            for record in records_until(consumer, topic, number, first, end)
             if record.key() == key
         ]
 

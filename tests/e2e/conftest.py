@@ -8,9 +8,12 @@ import pytest
 from tests.support.stacks import RunningStack, running_stack
 
 HANDLERS = """
+    import asyncio
+    from datetime import timedelta
+
     from pydantic import BaseModel
 
-    from laneway import Context, task
+    from laneway import Context, RetryPolicy, task
 
 
     class Parcel(BaseModel):
@@ -20,6 +23,18 @@ HANDLERS = """
     @task("shop.parcel")
     def weigh(payload: Parcel, ctx: Context) -> dict[str, float]:
         return {"kilograms": payload.grams / 1000}
+
+
+    @task("shop.fragile", retry=RetryPolicy(max_attempts=2, first_delay=timedelta(milliseconds=200)))
+    def break_it(payload: Parcel, ctx: Context) -> None:
+        raise ValueError(f"<script>alert(1)</script> broke at {payload.grams} g")
+
+
+    @task("shop.slow")
+    async def take_long(payload: Parcel, ctx: Context) -> None:
+        while True:
+            await ctx.progress(50, "half of it")
+            await asyncio.sleep(0.2)
 """
 
 

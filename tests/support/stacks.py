@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tests.support.kafka import read_all
 from tests.support.processes import is_alive
 from tests.support.waiting import eventually
 
@@ -87,6 +88,13 @@ class RunningStack:
         found = re.search(r"Dashboard +(http://\S+?)/\n", self.output)
         assert found, self.output
         return found[1]
+
+    def values(self, topic: str) -> list[bytes]:
+        """Value of every record of a topic, named without its prefix."""
+        found = re.search(r"Kafka {6}(\S+)", self.output)
+        assert found, self.output
+        records = read_all(found[1], self._environment["LANEWAY_KAFKA__TOPIC_PREFIX"] + topic)
+        return [record.value for record in records if record.value is not None]
 
     def tree(self) -> dict[int, str]:
         """Its processes, itself not included, with their command lines."""

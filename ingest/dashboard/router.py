@@ -1,0 +1,18 @@
+"""The dashboard: every page of it."""
+
+from fastapi import APIRouter
+
+from ingest.dashboard import assets
+from ingest.dashboard.desk import Desk
+from ingest.dashboard.pages import actions, chat, lanes, overview, schedules, task, tasks, types
+from ingest.runtime import Runtime
+
+
+def router(runtime: Runtime) -> APIRouter:
+    """``/`` and what lies beside ``/api``."""
+    desk = Desk(runtime)
+    routes = APIRouter()
+    routes.include_router(assets.router())
+    for page in (overview, tasks, task, lanes, schedules, types, chat, actions):
+        routes.include_router(page.router(desk))
+    return routes

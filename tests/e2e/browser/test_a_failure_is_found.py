@@ -1,0 +1,36 @@
+"""From the overview to the error of a task that failed it is one click, and what it says is text."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.browser.conftest import Visit, submit
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_from_the_overview_to_the_error(visit: Visit) -> None:
+    async with visit() as page:
+        await submit(page, "shop.fragile", payload={"grams": 40}, wait=True)
+        await page.goto("/")
+        await (
+            page.get_by_role("link", name="shop.fragile")
+            .and_(page.locator(".list a", has_text="ValueError"))
+            .first.click()
+        )
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("dead-lettered")
+        await expect(page.locator(".callout")).to_contain_text("<script>alert(1)</script> broke at 40 g")
+        await expect(page.locator(".way .bad").first).to_contain_text("attempt 1 failed")
+        await page.get_by_text("Traceback").first.click()
+        await expect(page.locator(".way pre").first).to_contain_text("break_it")
+        await expect(page.locator(".way")).to_contain_text("tasks.shop.fragile.normal-")
+        await expect(page.locator("#payload pre")).to_contain_text('"grams": 40')
+
+
+async def test_by_a_search_for_its_text(visit: Visit) -> None:
+    async with visit("/tasks") as page:
+        await submit(page, "shop.fragile", payload={"grams": 77}, wait=True)
+        await page.keyboard.press("/")
+        await page.keyboard.type("broke at 77 g")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/tasks?q=broke+at+77+g")
+        await expect(page.locator("tbody tr")).to_have_count(1)
