@@ -1,6 +1,7 @@
 """What every page stands on: the runtime, templates, shared parts, and how errors look."""
 
 import functools
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ Gather = Callable[[], Awaitable[dict[str, Any]]]
 
 LIVE_SECONDS: Final = 1.0
 """How old the live part of a page may be; browsers ask for it every one to five seconds."""
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
 _HTML: Final = "text/html; charset=utf-8"
 _MOST: Final = 200
 """Characters of a name that is recorded."""
@@ -136,7 +138,8 @@ class Desk:
 
     def raw(self, content: bytes, name: str) -> Response:
         """A text that others wrote, as it is, where no browser takes it for a page."""
-        headers = RAW_HEADERS | {"content-disposition": f'inline; filename="{name}"', "cache-control": "no-cache"}
+        safe = _UNSAFE.sub("_", name)
+        headers = RAW_HEADERS | {"content-disposition": f'inline; filename="{safe}"', "cache-control": "no-cache"}
         return Response(content, headers=headers, media_type="text/plain; charset=utf-8")
 
     async def form(self, request: Request) -> dict[str, str]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -162,6 +163,15 @@ async def test_a_megabyte_is_folded_and_can_be_had_whole(window: Window) -> None
     assert whole.text == f'"{text}"'
     assert whole.headers["content-type"].startswith("text/plain")
     assert "sandbox" in whole.headers["content-security-policy"]
+
+
+async def test_a_name_of_others_goes_into_no_header(window: Window) -> None:
+    hostile = 'a"\r\nset-cookie: x=1\u202e'
+    window.put(status_of(hostile, state=State.SUCCEEDED, result=Raw(b"1")))
+    answer = await page(window, f"/tasks/{quote(hostile)}/result")
+    assert answer.text == "1"
+    assert "set-cookie" not in answer.headers
+    assert answer.headers["content-disposition"] == 'inline; filename="a___set-cookie__x_1_-result.json"'
 
 
 async def test_an_error_is_a_page(window: Window) -> None:
