@@ -11,7 +11,7 @@ from ingest import openapi, problems
 from ingest.dashboard import router as dashboard
 from ingest.lean import HotRoutes, LeanRoutes
 from ingest.requests_log import RequestLines, RequestsLog
-from ingest.routes import chat, documents, events, files, health, lanes, schedules, tasks, types
+from ingest.routes import chat, dead_letters, documents, events, files, health, lanes, replays, schedules, tasks, types
 from ingest.runtime import Runtime
 from laneway import __version__
 from laneway.memory import tame_garbage_collector
@@ -19,15 +19,20 @@ from laneway.registry import Registry
 from schemas.settings import Settings
 
 
-def create_app(settings: Settings, registry: Registry) -> FastAPI:
+def create_app(settings: Settings, registry: Registry, imports: tuple[str, ...] = ()) -> FastAPI:
     """The API for the task types of ``registry``; its lifespan starts and stops what it stands on.
 
     ``app.state.runtime`` is the running API's ``Runtime``. ``quick`` makes of it what a server should serve.
 
+    Args:
+        settings: of the process.
+        registry: of the types.
+        imports: modules with handlers of the user's, for the process that runs replays.
+
     Raises:
         ConfigurationError: no cluster is set.
     """
-    runtime = Runtime(settings, registry)
+    runtime = Runtime(settings, registry, imports)
     lines = RequestLines(settings.log)
 
     @asynccontextmanager
@@ -52,7 +57,7 @@ def create_app(settings: Settings, registry: Registry) -> FastAPI:
     app.state.lines = lines
     problems.install(app)
     app.add_middleware(RequestsLog, lines=lines)
-    for noun in (tasks, events, schedules, files, types, lanes, chat, documents, health):
+    for noun in (tasks, events, schedules, replays, dead_letters, files, types, lanes, chat, documents, health):
         app.include_router(noun.router(runtime))
     app.include_router(dashboard.router(runtime))
     cached: dict[str, Any] = {}

@@ -101,6 +101,9 @@ class ControlDesk:
         if answered.outcome is Cancelled.WHILE_RUNNING:
             return Answer(Cancelled.WHILE_RUNNING, State.RUNNING)
         status = await self._strongly(task_id)
+        if status.generation != asked.generation:
+            # It had ended before anybody answered, and was replayed meanwhile: the replay was not called off.
+            return Answer(Cancelled.TOO_LATE, status.state)
         if status.state.final:
             # Only an end that a worker tells says that the record has come up: the API itself ends one that may yet.
             if answered.outcome is None and status.worker is not None:

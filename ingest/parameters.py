@@ -9,12 +9,14 @@ from starlette.datastructures import QueryParams
 
 from ingest.view.listing import MAX_LIMIT, Listing
 from schemas.errors import MalformedRequestError
+from schemas.replay import Selection
 from schemas.status import State
 from schemas.task import Priority
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 _MOST_DIGITS = 6
+_OF_DEAD_LETTERS = frozenset({"type", "id", "error", "since", "until", "limit"})
 _KNOWN = frozenset({"type", "state", "priority", "since", "until", "q", "limit", "cursor"})
 
 
@@ -73,8 +75,28 @@ def listing_of(query: QueryParams) -> Listing:
         since=_time(query, "since"),
         until=_time(query, "until"),
         q=query.get("q") or None,
-        limit=_limit(query),
+        limit=limit_of(query),
         cursor=query.get("cursor") or None,
+    )
+
+
+def dead_letters_of(query: QueryParams) -> Selection:
+    """What ``GET /api/dlq`` is asked for.
+
+    Raises:
+        MalformedRequestError: an unknown parameter, or a value that cannot be.
+    """
+    for name in query:
+        if name not in _OF_DEAD_LETTERS:
+            raise MalformedRequestError(
+                f"unknown parameter {name[:40]!r}; known: {', '.join(sorted(_OF_DEAD_LETTERS))}"
+            )
+    return Selection(
+        types=query.getlist("type") or None,
+        ids=query.getlist("id") or None,
+        error=query.get("error") or None,
+        since=_time(query, "since"),
+        until=_time(query, "until"),
     )
 
 
@@ -88,7 +110,12 @@ def _choice(query: QueryParams, name: str, choices: type[Choice]) -> Choice | No
         raise MalformedRequestError(f"{name}={text[:40]!r}: want one of {', '.join(choices)}") from error
 
 
-def _limit(query: QueryParams) -> int:
+def limit_of(query: QueryParams) -> int:
+    """``?limit=``.
+
+    Raises:
+        MalformedRequestError: no number, or too large.
+    """
     text = query.get("limit", "50")
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT or len(text) > 9:
         raise MalformedRequestError(f"limit={text[:40]!r}: want 1 to {MAX_LIMIT}")

@@ -13,6 +13,8 @@ from ingest.intake import Intake
 from ingest.lookup import Lookup
 from ingest.payloads import Payloads
 from ingest.recent import RecentTasks
+from ingest.replay.dead import DeadLetters
+from ingest.replay.desk import Replays
 from ingest.schedules import Schedules
 from ingest.timeline import Timelines
 from ingest.view.owner import ViewOwner
@@ -51,15 +53,18 @@ class Runtime:
     timelines: Timelines
     payloads: Payloads
     audit: Audit
+    replays: Replays
     _log: Log
     _verifying: "asyncio.Task[None]"
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: Registry, imports: tuple[str, ...] = ()) -> None:
         _ = settings.bootstrap_servers
         self.settings = settings
         self.registry = registry
+        self.imports = imports
         self.admission = Admission(settings, registry)
         self.files = FileStore(settings.files_dir)
+        self.dead_letters = DeadLetters(settings)
         self.topics_verified = False
         self.fatal: ConfigurationError | None = None
         """Why the process cannot go on, once it is known."""
@@ -82,6 +87,8 @@ class Runtime:
         self.schedules = Schedules(self.settings, self.admission, self._log)
         self.schedules.start()
         self.audit = Audit(self.settings, self._log)
+        self.replays = Replays(self.settings, self.registry, self._log, self.imports)
+        self.replays.start(self.owner.holds)
         await self.view.start()
         await self.owner.start()
         self._verifying = asyncio.create_task(self._verify())
@@ -95,6 +102,7 @@ class Runtime:
         await self.control.close()
         await self._log.close()
         await self.schedules.close()
+        await self.replays.close()
         await self.view.close()
         await self.owner.close()
 
@@ -116,6 +124,7 @@ class Runtime:
             "broker": broker,
             "topics": None if self.topics_verified else "not verified yet",
             "schedules": None if self.schedules.known else "not read yet",
+            "replays": None if self.replays.known else "not read yet",
             "view": None if behind == 0 else "not started" if behind is None else f"{behind} records behind",
         }
 

@@ -36,8 +36,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, registry: Registry) -> int:
+def serve(settings: Settings, registry: Registry, imports: tuple[str, ...] = ()) -> int:
     """Run the API until SIGTERM or SIGINT.
+
+    Args:
+        settings: of the process.
+        registry: of the types.
+        imports: modules with handlers of the user's.
 
     Blocking: until it is stopped; requests under way are answered and what was sent is acknowledged first.
 
@@ -48,7 +53,7 @@ def serve(settings: Settings, registry: Registry) -> int:
         ConfigurationError: a port that is taken, no cluster set, or topics that are not what is needed.
     """
     _allow_connections()
-    app = create_app(settings, registry)
+    app = create_app(settings, registry, imports)
     with _listen(settings.api.host, settings.api.port) as listener:
         return _run(app, listener)
 

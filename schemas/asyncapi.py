@@ -38,7 +38,10 @@ class _Message(NamedTuple):
     summary: str | None = None
 
 
-_DELIVERY: Final = (names.ATTEMPT, names.DEFERRALS, names.NOT_BEFORE, names.REPEATED, names.ERRORS)
+_DELIVERY: Final = (
+    *(names.ATTEMPT, names.DEFERRALS, names.NOT_BEFORE, names.REPEATED, names.ERRORS),
+    names.REPLAYED_FROM,
+)
 _DEAD: Final = (names.DLQ_REASON, names.DLQ_ERROR, names.DLQ_SOURCE, names.DLQ_AT, names.DLQ_WORKER)
 _BY_TASK: Final = "The task's id."
 
@@ -64,6 +67,10 @@ _MESSAGES: Final = {
     "schedule": _Message("schedule", "schedule", "`<name>`"),
     "scheduleProgress": _Message("schedule_progress", "schedule", "`<name>/fired`"),
     "scheduleDone": _Message("schedule_done", "schedule", "`<name>/done`"),
+    "replay": _Message("replay", "replay", "`<id>`"),
+    "replayAsked": _Message("replay_asked", "replay", "`<id>/asked`"),
+    "replayPlan": _Message("replay_plan", "replay", "`<id>/plan`"),
+    "replayRun": _Message("replay_run", "replay", "`<id>/run`"),
 }
 
 
@@ -167,6 +174,16 @@ _CHANNELS: Final = {
         ("audit",),
         "Who asked for what by the dashboard: before it is done, and again with what came of it.",
         (_Operation(_INGEST, "recordAction", "send", "An operator does something."),),
+    ),
+    "replays": _Channel(
+        ("replay", "replayAsked", "replayPlan", "replayRun"),
+        "Replays: what was asked for, what operators want of each, what it would do, and how far it is.",
+        (
+            _Operation(_INGEST, "askReplay", "send", "Asked for, run, paused or aborted."),
+            _Operation(_INGEST, "tellReplay", "send", "Its plan and its progress, from the process that runs replays."),
+            _Operation(_INGEST, "followReplays", "receive", "Tells of replays."),
+            _Operation(_INGEST, "runReplays", "receive", "Plans and runs them; one process of a consumer group."),
+        ),
     ),
     "schedules": _Channel(
         ("schedule", "scheduleProgress", "scheduleDone"),
@@ -304,6 +321,7 @@ def _operation(operation: _Operation, name: str, channel: _Channel, topics: Topi
         "runTask": topics.group(Lane("{type}", Priority.NORMAL)).removesuffix(Priority.NORMAL) + "{priority}",
         "moveWaitingTask": topics.timers_group,
         "fireSchedules": topics.schedules_group,
+        "runReplays": topics.replays_group,
     }.get(operation.name)
     if group is not None:
         schema = {"type": "string", "description": f"`{group}`"}

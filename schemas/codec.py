@@ -9,6 +9,7 @@ from schemas.callback import Callback
 from schemas.control import Cancellation, LaneControl
 from schemas.errors import UndecodableRecordError
 from schemas.outcome import Event, Outcome
+from schemas.replay import Replay, ReplayAsked, ReplayPlan, ReplayRun
 from schemas.schedule import Schedule, ScheduleDone, ScheduleProgress
 from schemas.status import Status
 from schemas.suspect import Suspect
@@ -28,12 +29,17 @@ Record = TypeVar(
     Callback,
     Suspect,
     AuditRecord,
+    Replay,
+    ReplayAsked,
+    ReplayPlan,
+    ReplayRun,
 )
 
 _ENCODER: Final = msgspec.json.Encoder()
 _RECORDS: Final = (
     *(Task, Status, Outcome, Event, LaneControl, Cancellation),
     *(Schedule, ScheduleProgress, ScheduleDone, Callback, Suspect, AuditRecord),
+    *(Replay, ReplayAsked, ReplayPlan, ReplayRun),
 )
 _DECODERS: Final = {record: msgspec.json.Decoder(record) for record in _RECORDS}
 

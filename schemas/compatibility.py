@@ -36,11 +36,16 @@ PROMISES: Final[dict[str, tuple[Side, ...]]] = {
     "cancellation": ("old_records", "old_readers"),
     "suspect": ("old_records", "old_readers"),
     "audit": ("old_records", "old_readers"),
+    "replay": ("old_records", "old_readers"),
+    "replay_asked": ("old_records", "old_readers"),
+    "replay_plan": ("old_records", "old_readers"),
+    "replay_run": ("old_records", "old_readers"),
     # Laneway alone writes it, for receivers that nobody upgrades along with it.
     "callback": ("old_readers",),
     # Only the API reads a submission and only workers read payloads; both are upgraded before anybody writes new ones.
     "task_submission": ("old_records",),
     "schedule_submission": ("old_records",),
+    "replay_submission": ("old_records",),
     "payloads": ("old_records",),
     # Nothing of ours reads results; downstream services do.
     "results": ("old_readers",),

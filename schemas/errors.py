@@ -33,11 +33,14 @@
         ├── TypeNotFoundError       404
         ├── FileNotFoundInStoreError 404
         ├── ScheduleNotFoundError   404
+        ├── ReplayNotFoundError     404
         ├── TaskFailedError         409
         ├── IdempotencyConflictError 409
+        ├── ReplayConflictError     409
         ├── TaskGoneError           410
         ├── BodyTooLargeError       413
         ├── InvalidTaskError        422
+        ├── InvalidReplayError      422
         ├── TooManyRequestsError    429
         └── UnavailableError        503
 
@@ -314,6 +317,14 @@ class ScheduleNotFoundError(AdmissionError):
     title = "Schedule not found"
 
 
+class ReplayNotFoundError(AdmissionError):
+    """There is no replay of this id."""
+
+    http_status = 404
+    slug = "replay-not-found"
+    title = "Replay not found"
+
+
 class TaskFailedError(AdmissionError):
     """The result was asked for, and the task ended without one."""
 
@@ -328,6 +339,14 @@ class IdempotencyConflictError(AdmissionError):
     http_status = 409
     slug = "idempotency-conflict"
     title = "Idempotency key used with another body"
+
+
+class ReplayConflictError(AdmissionError):
+    """The replay is not in a state for what is asked of it."""
+
+    http_status = 409
+    slug = "replay-conflict"
+    title = "The replay cannot do that now"
 
 
 class TaskGoneError(AdmissionError):
@@ -352,6 +371,14 @@ class InvalidTaskError(AdmissionError):
     http_status = 422
     slug = "invalid-task"
     title = "Invalid task"
+
+
+class InvalidReplayError(AdmissionError):
+    """The replay is refused: it selects nothing that may be replayed, or cannot be understood."""
+
+    http_status = 422
+    slug = "invalid-replay"
+    title = "Invalid replay"
 
 
 class TooManyRequestsError(AdmissionError):

@@ -29,6 +29,7 @@ DEFERRALS: Final = "laneway-deferrals"
 NOT_BEFORE: Final = "laneway-not-before"
 REPEATED: Final = "laneway-repeated"
 ERRORS: Final = "laneway-errors"
+REPLAYED_FROM: Final = "laneway-replayed-from"
 DLQ_REASON: Final = "laneway-dlq-reason"
 DLQ_ERROR: Final = "laneway-dlq-error"
 DLQ_SOURCE: Final = "laneway-dlq-source"
@@ -37,9 +38,9 @@ DLQ_WORKER: Final = "laneway-dlq-worker"
 
 HEADERS: Final[dict[str, str]] = {
     CE_ID: "Unique with `ce_source`: names the task, its generation and the step.",
-    CE_TYPE: "`laneway.` and `task`, `status`, `outcome`, `event`, `suspect`, `schedule`, `control`, `cancellation` or "
-    "`audit`.",
-    CE_SOURCE: "Which process wrote the record: `/laneway/ingest`, `/laneway/worker/<name>`.",
+    CE_TYPE: "`laneway.` and `task`, `status`, `outcome`, `event`, `suspect`, `schedule`, `control`, "
+    "`cancellation`, `audit` or `replay`.",
+    CE_SOURCE: "Which process wrote the record: `/laneway/ingest`, `/laneway/worker/<name>`, `/laneway/replay`.",
     CE_TIME: "When it was written, RFC 3339.",
     CE_SPECVERSION: "`1.0`.",
     CONTENT_TYPE: "`application/json`.",
@@ -50,6 +51,7 @@ HEADERS: Final[dict[str, str]] = {
     REPEATED: "Present when the same run may have been asked for before: it is looked up in `status` before it starts, "
     "from its due time on; where that is not said, from the time that stands here (RFC 3339), else (`1`) its append.",
     ERRORS: "JSON array of the failures so far, oldest first.",
+    REPLAYED_FROM: "On a replayed task: where the record lay that it was made of, as `topic-partition@offset`.",
     DLQ_REASON: "Why the record is a dead letter, in a word: `rejected`, `exhausted`, `undecodable`, …",
     DLQ_ERROR: "JSON object of the last error: type, message, retriable.",
     DLQ_SOURCE: "Where the record lay, as `topic-partition@offset`.",
@@ -62,7 +64,9 @@ MAX_ERRORS: Final = 20
 MAX_ERROR_MESSAGE: Final = 1_000
 """Characters of one message in a header or status."""
 
-_KINDS: Final = ("task", "status", "outcome", "event", "suspect", "schedule", "control", "cancellation", "audit")
+_KINDS: Final = (
+    *("task", "status", "outcome", "event", "suspect", "schedule", "control", "cancellation", "audit", "replay"),
+)
 KIND_HEADERS: Final = {kind: (CE_TYPE, b"laneway." + kind.encode()) for kind in _KINDS}
 """The one header in which the records of one step differ."""
 
@@ -101,7 +105,7 @@ def cloud_event(kind: str, event_id: str, source: bytes, at: bytes, traceparent:
 
     Args:
         kind: ``task``, ``status``, ``outcome``, ``event``, ``suspect``, ``schedule``, ``control``,
-            ``cancellation`` or ``audit``.
+            ``cancellation``, ``audit`` or ``replay``.
         event_id: unique for ``source``.
         source: such as ``b"/laneway/ingest"``.
         at: see ``timestamp``.

@@ -187,6 +187,10 @@ _KEY_AND_VALUE: Final = {
     "cancellations": ("task id", "cancellation; a tombstone once it is carried out"),
     "audit": ("id of the action", "audit record: who asked for what; again with what came of it"),
     "suspects": ("task id", "how often a process crashed while the task ran in it; read by workers alone"),
+    "replays": (
+        "`<id>`, `<id>/asked`, `<id>/plan`, `<id>/run`",
+        "a replay; what operators want of it; what it would do; how far it is",
+    ),
     "schedules": ("`<name>`, `<name>/fired`, `<name>/done`", "a schedule; how far it has come; how a task of it ended"),
     "retry": ("task id", "the task as it was; headers say when it is due"),
     "lane": ("ordering key, else task id", "task"),

@@ -20,6 +20,20 @@ from schemas.callback import Callback
 from schemas.control import Cancellation, LaneControl
 from schemas.outcome import Event, Outcome
 from schemas.payloads import PAYLOADS, RESULTS
+from schemas.replay import (
+    Canary,
+    Replay,
+    ReplayAsked,
+    ReplayPlan,
+    ReplayRun,
+    ReplayState,
+    ReplaySubmission,
+    Sample,
+    Selection,
+    Source,
+    SourceRange,
+    Wish,
+)
 from schemas.schedule import (
     Missed,
     Overlap,
@@ -51,11 +65,19 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "schedule_done": ScheduleDone,
     "suspect": Suspect,
     "callback": Callback,
+    "replay": Replay,
+    "replay_submission": ReplaySubmission,
+    "replay_asked": ReplayAsked,
+    "replay_plan": ReplayPlan,
+    "replay_run": ReplayRun,
 }
 """Records, and the bodies of ``POST /api/tasks``, ``/api/schedules`` and callbacks, by the name of their file."""
 
-_PARTS: Final[tuple[type[msgspec.Struct], ...]] = (ErrorInfo, Progress, TaskTemplate, PassedOver)
-_ENUMS: Final[tuple[type[StrEnum], ...]] = (State, Missed, Overlap)
+_PARTS: Final[tuple[type[msgspec.Struct], ...]] = (
+    *(ErrorInfo, Progress, TaskTemplate, PassedOver),
+    *(Selection, Canary, SourceRange, Sample),
+)
+_ENUMS: Final[tuple[type[StrEnum], ...]] = (State, Missed, Overlap, ReplayState, Source, Wish)
 
 
 def json_schemas() -> dict[str, str]:

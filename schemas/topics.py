@@ -13,6 +13,7 @@ CANCELLATION_RETENTION: Final = timedelta(seconds=MAX_DELAY_SECONDS) + TASK_RETE
 """Longer than any task waits: a cancellation must be there when the task comes up."""
 DEAD_LETTER_RETENTION: Final = 30 * DAY
 AUDIT_RETENTION: Final = 90 * DAY
+DEAD_LETTERS_SUFFIX: Final = ".dlq"
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
 """Twice what Kafka's clients send by default: a record that came in also fits with the headers that it gains."""
 
@@ -69,9 +70,14 @@ class Topics:
 
     prefix: str = "laneway."
 
+    @property
+    def task_topics(self) -> str:
+        """What the names of all lanes and dead letters begin with; the type follows."""
+        return f"{self.prefix}tasks."
+
     def lane(self, lane: Lane) -> str:
         """Where tasks of one (type, priority) lie; replay reads it too."""
-        return f"{self.prefix}tasks.{lane.type}.{lane.priority}"
+        return f"{self.task_topics}{lane.type}.{lane.priority}"
 
     def group(self, lane: Lane) -> str:
         """Consumer group of a lane."""
@@ -79,7 +85,7 @@ class Topics:
 
     def dead_letters(self, type_name: str) -> str:
         """Tasks of a type that will not be tried again by themselves."""
-        return f"{self.prefix}tasks.{type_name}.dlq"
+        return f"{self.task_topics}{type_name}{DEAD_LETTERS_SUFFIX}"
 
     def results(self, type_name: str) -> str:
         """Outcomes of a type, for downstream services."""
@@ -134,6 +140,16 @@ class Topics:
         return f"{self.prefix}schedules"
 
     @property
+    def replays(self) -> str:
+        """The compacted topic of replays and of how far each has come."""
+        return f"{self.prefix}replays"
+
+    @property
+    def replays_group(self) -> str:
+        """Consumer group of those who run replays."""
+        return f"{self.prefix}replays"
+
+    @property
     def schedules_group(self) -> str:
         """Consumer group of those who fire schedules."""
         return f"{self.prefix}schedules"
@@ -175,6 +191,14 @@ class Topics:
             spec(self.suspects, {"cleanup.policy": "compact,delete", "retention.ms": _ms(TASK_RETENTION)}),
             # Read from its start by every API process, and by whoever takes a partition over: it must stay short.
             spec(self.schedules, {"cleanup.policy": "compact", "max.compaction.lag.ms": _ms(timedelta(hours=1))}),
+            spec(
+                self.replays,
+                {
+                    "cleanup.policy": "compact,delete",
+                    "retention.ms": _ms(DEAD_LETTER_RETENTION),
+                    "max.compaction.lag.ms": _ms(timedelta(hours=1)),
+                },
+            ),
             *(
                 spec(self.retry(name), {"cleanup.policy": "delete", "retention.ms": _ms(wait + TASK_RETENTION)})
                 for name, wait in RUNGS.items()

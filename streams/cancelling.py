@@ -99,7 +99,12 @@ class Cancellations:
         return known.asked if known is not None and task.generation <= known.asked.generation else None
 
     def ended(self, task: Task, outcome: Cancelled | None) -> None:
-        """A task has its final state, durably."""
-        if self._asked(task) is not None:
+        """A task has its final state, durably.
+
+        The end of an earlier generation, whose record came up once more, carries out nothing: the one that was meant
+        may be still to come.
+        """
+        known = self._known.get(task.id)
+        if known is not None and task.generation == known.asked.generation:
             self._unanswered.pop(task.id, None)
-            self._carried_out(self._known[task.id], outcome)
+            self._carried_out(known, outcome)

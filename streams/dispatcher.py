@@ -305,11 +305,11 @@ class Dispatcher:
                 return False
             if told == asked:
                 return True
-        if work.task.ordering_key is not None and not status.state.final:
+        keyed = work.task.ordering_key is not None and status.generation == work.task.generation
+        if keyed and not status.state.final:
             work.delivery = next_delivery(status)
             return True
-        if told == asked or work.task.ordering_key is not None:
-            # What may be missing of the step is published again; a keyed task's record is that of all its runs.
+        if told == asked or keyed:  # what may be missing of the step
             self._outcomes.repair(work, status)
         else:
             self._acknowledge(work, work.source.partition.read_from)

@@ -10,13 +10,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from laneway import crashpoints
 from laneway.kafka.clients import failure
+from laneway.kafka.membership import Membership, again_and_again
 from laneway.kafka.records import OutgoingRecord
 from laneway.schedules import ScheduleBook, ScheduleEntry
 from schemas.errors import UndecodableRecordError
 from schemas.settings import Settings
 from schemas.topics import Topics, position
 from streams.firing import Firing, FiringRecords, due
-from streams.membership import Membership, again_and_again
 
 log = structlog.get_logger(__name__)
 

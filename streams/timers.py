@@ -12,13 +12,13 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from laneway.kafka.clients import failure
+from laneway.kafka.membership import Membership, again_and_again
 from schemas import codec
 from schemas.errors import UndecodableRecordError
 from schemas.headers import delivery_headers, read_delivery
 from schemas.settings import Settings
 from schemas.task import Task
 from schemas.topics import RUNGS, Topics, rung_for
-from streams.membership import Membership, again_and_again
 
 log = structlog.get_logger(__name__)
 

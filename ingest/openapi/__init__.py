@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from ingest.callback_contract import CALLBACKS
+from ingest.openapi import replays
 from ingest.openapi.parts import (
     ACCEPTED,
     CANNOT_KNOW,
@@ -22,6 +23,7 @@ from ingest.openapi.parts import (
     answer,
     answers,
     content,
+    object_of,
     parameter,
     ref,
     route,
@@ -264,6 +266,7 @@ def _schemas(registry: Registry) -> dict[str, Any]:
         [
             *map(with_plain_defaults, (Status, Callback)),
             *(TaskSubmission, ScheduleSubmission, ScheduleView, StoredFile, State, Priority, Event, Why),
+            *replays.RECORDS,
         ],
         ref_template=REF + "{name}",
     )[1]
@@ -300,10 +303,10 @@ def _submissions(registry: Registry) -> dict[str, Any]:
 
 def _small() -> dict[str, Any]:
     text = {"type": "string"}
-    violations = {"type": "array", "items": _object({"at": text, "why": text}, ["at", "why"])}
-    accepted = _object({"id": text, "state": ref("State")}, ["id", "state"])
-    refused = _object({"error": ref("Problem")}, ["error"])
-    retry = _object(
+    violations = {"type": "array", "items": object_of({"at": text, "why": text}, ["at", "why"])}
+    accepted = object_of({"id": text, "state": ref("State")}, ["id", "state"])
+    refused = object_of({"error": ref("Problem")}, ["error"])
+    retry = object_of(
         {
             "max_attempts": {"type": "integer"},
             "first_delay": {"type": "number"},
@@ -312,7 +315,7 @@ def _small() -> dict[str, Any]:
             "jitter": {"type": "boolean"},
         }
     )
-    described = _object(
+    described = object_of(
         {
             "name": text,
             "description": text,
@@ -324,7 +327,7 @@ def _small() -> dict[str, Any]:
         },
         ["name", "payload_schema", "retry", "timeout"],
     )
-    lane = _object(
+    lane = object_of(
         {
             "type": text,
             "priority": ref("Priority"),
@@ -336,10 +339,10 @@ def _small() -> dict[str, Any]:
         },
         ["type", "priority", "lag", "paused"],
     )
-    check = _object({"ok": {"type": "boolean"}, "why": text}, ["ok"])
+    check = object_of({"ok": {"type": "boolean"}, "why": text}, ["ok"])
     return {
         "Problem": {
-            **_object(
+            **object_of(
                 {
                     "type": {"type": "string", "format": "uri-reference"},
                     "title": text,
@@ -354,11 +357,11 @@ def _small() -> dict[str, Any]:
             ),
             "description": "RFC 9457.",
         },
-        "BatchAnswer": _object(
+        "BatchAnswer": object_of(
             {"tasks": {"type": "array", "items": {"oneOf": [accepted, refused]}, "description": "In their order."}},
             ["tasks"],
         ),
-        "TaskPage": _object(
+        "TaskPage": object_of(
             {
                 "tasks": {"type": "array", "items": ref("Status")},
                 "next_cursor": {
@@ -368,7 +371,7 @@ def _small() -> dict[str, Any]:
             },
             ["tasks", "next_cursor"],
         ),
-        "Timeline": _object(
+        "Timeline": object_of(
             {
                 "id": text,
                 "complete": {
@@ -380,31 +383,25 @@ def _small() -> dict[str, Any]:
             },
             ["id", "complete", "events"],
         ),
-        "Cancelled": _object(
+        "Cancelled": object_of(
             {"id": text, "cancellation": {"enum": [each.value for each in Cancelled]}, "state": ref("State")},
             ["id", "cancellation", "state"],
         ),
-        "LaneHold": _object({"reason": {"type": ["string", "null"], "description": "Shown with the lane."}}),
+        "LaneHold": object_of({"reason": {"type": ["string", "null"], "description": "Shown with the lane."}}),
         "Lane": lane,
-        "LaneList": _object({"lanes": {"type": "array", "items": lane}}, ["lanes"]),
-        "ScheduleList": _object({"schedules": {"type": "array", "items": ref("Schedule")}}, ["schedules"]),
-        "TypeList": _object({"types": {"type": "array", "items": described}}, ["types"]),
-        "ChatMessage": _object({"message": text}, ["message"]),
-        "ChatTask": _object({"task_id": text}, ["task_id"]),
-        "ChatResult": _object(
+        "LaneList": object_of({"lanes": {"type": "array", "items": lane}}, ["lanes"]),
+        **replays.SCHEMAS,
+        "ScheduleList": object_of({"schedules": {"type": "array", "items": ref("Schedule")}}, ["schedules"]),
+        "TypeList": object_of({"types": {"type": "array", "items": described}}, ["types"]),
+        "ChatMessage": object_of({"message": text}, ["message"]),
+        "ChatTask": object_of({"task_id": text}, ["task_id"]),
+        "ChatResult": object_of(
             {"task_id": text, "state": ref("State"), "result": {}, "error": {"type": ["object", "null"]}},
             ["task_id", "state"],
         ),
-        "Health": _object({"status": {"const": "alive"}}, ["status"]),
-        "Readiness": _object(
+        "Health": object_of({"status": {"const": "alive"}}, ["status"]),
+        "Readiness": object_of(
             {"ready": {"type": "boolean"}, "checks": {"type": "object", "additionalProperties": check}},
             ["ready", "checks"],
         ),
     }
-
-
-def _object(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
-    made: dict[str, Any] = {"type": "object", "properties": properties}
-    if required:
-        made["required"] = required
-    return made

@@ -67,6 +67,14 @@ def route(
     return {"status_code": status, "responses": answers, "openapi_extra": extra}
 
 
+def object_of(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+    """The schema of an object."""
+    made: dict[str, Any] = {"type": "object", "properties": properties}
+    if required:
+        made["required"] = required
+    return made
+
+
 TRACE: Final = parameter("traceparent", "header", "W3C trace context; it travels with the task.")
 ID: Final = parameter("id", "path", "The task's id.")
 WAIT: Final = parameter(

@@ -1,18 +1,17 @@
 """Which API process of a data directory runs the materialiser, and its care for it."""
 
 import asyncio
-import contextlib
 import fcntl
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from ingest.child import run_child
 from ingest.view import schema
-from schemas.settings import Settings, environment_for
+from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +19,6 @@ _TAKE_OVER_SECONDS: Final = 1.0
 _FIRST_BACKOFF: Final = 0.1
 _LONGEST_BACKOFF: Final = 5.0
 _HEALTHY_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 3.0
 
 
 class ViewOwner:
@@ -33,6 +31,8 @@ class ViewOwner:
         self._settings = settings
         self._lock: Path = schema.database(settings.data_dir).parent / "lock"
         self._task: asyncio.Task[None] | None = None
+        self.holds = asyncio.Event()
+        """Set once this process is the one."""
         self.pid: int | None = None
         """Process id of the materialiser, if it is ours and runs."""
 
@@ -53,6 +53,7 @@ class ViewOwner:
             # The kernel tells nobody that a lock has become free, and waiting for it would hold a thread for good.
             while not _locked(descriptor):  # noqa: ASYNC110
                 await asyncio.sleep(_TAKE_OVER_SECONDS)
+            self.holds.set()
             log.info("status view: this process keeps it", data_dir=str(self._settings.data_dir))
             await self._keep_running()
         finally:
@@ -70,32 +71,10 @@ class ViewOwner:
             backoff = min(backoff * 2, _LONGEST_BACKOFF)
 
     async def _run(self) -> int:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # a folder of the user's called `schemas` must not stand in for ours
-            "-m",
-            "ingest.view",
-            stdin=asyncio.subprocess.PIPE,
-            env=environment_for(self._settings),
-            # A Ctrl-C in the terminal is ours to handle; the child ends with its standard input.
-            # Not by a session, see laneway.stack.children; uvloop knows no process_group.
-            preexec_fn=os.setpgrp,
-        )
-        self.pid = process.pid
-        try:
-            return await process.wait()
-        finally:
-            self.pid = None
-            if process.stdin is not None:
-                process.stdin.close()
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-                except TimeoutError:  # it hangs in a call to a broker that is away; its transactions are whole anyway
-                    process.kill()
-                    await process.wait()
+        return await run_child(self._settings, "ingest.view", started=self._started)
+
+    def _started(self, pid: int | None) -> None:
+        self.pid = pid
 
 
 def _locked(descriptor: int) -> bool:

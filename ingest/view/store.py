@@ -14,11 +14,13 @@ from ingest.view import schema
 from schemas.codec import decode
 from schemas.errors import UndecodableRecordError
 from schemas.status import State, Status, order
-from schemas.topics import partition_of, position
+from schemas.topics import DEAD_LETTER_RETENTION, partition_of, position
 
 log = structlog.get_logger(__name__)
 
 RETENTION: Final = timedelta(days=schema.RETENTION_DAYS)
+REPLAYED_RETENTION: Final = DEAD_LETTER_RETENTION
+"""Of what was replayed: as long as its dead letter is there, it has to be known for redriven."""
 KEPT_CHANGES: Final = 500
 """Transactions whose changes can be read back."""
 TOLD_CHANGES: Final = 2_000
@@ -32,6 +34,8 @@ _START: Final = (-(2**63), "")
 
 _STEP_FORM: Final = struct.Struct(">IIIBQQ")
 _Row = tuple[int, str, str, str, str, int, bytes, str, bytes]
+_REPLAYED: Final = (2).to_bytes(4, "big")
+"""Steps of further generations are not less."""
 _STEP: Final = 6
 """Place of the step in a row."""
 
@@ -139,8 +143,8 @@ class ViewStore:
         cutoff = schema.microseconds(now - RETENTION)
         connection = self._connection
         rows = connection.execute(
-            "SELECT created_at, id, state, updated_at FROM tasks WHERE (created_at, id) > (?, ?) AND created_at < ?"
-            " ORDER BY created_at, id LIMIT ?",
+            "SELECT created_at, id, state, updated_at, step FROM tasks"
+            " WHERE (created_at, id) > (?, ?) AND created_at < ? ORDER BY created_at, id LIMIT ?",
             (*self._pruned_to, cutoff, PRUNE_STEP),
         ).fetchall()
         claims = [
@@ -149,7 +153,12 @@ class ViewStore:
                 "SELECT id FROM claims WHERE id > ? ORDER BY id LIMIT ?", (self._claims_pruned_to, PRUNE_STEP)
             )
         ]
-        gone = [task_id for _, task_id, state, updated_at in rows if State(state).final and updated_at < cutoff]
+        replayed_cutoff = schema.microseconds(now - REPLAYED_RETENTION)
+        gone = [
+            task_id
+            for _, task_id, state, updated_at, step in rows
+            if State(state).final and updated_at < (cutoff if step < _REPLAYED else replayed_cutoff)
+        ]
         if gone or claims:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -225,8 +234,8 @@ class ViewStore:
             if step <= pending[_STEP]:
                 return
         elif (
-            status.updated_at < oldest
-            and status.state.final
+            status.state.final
+            and _too_old(status, oldest)
             and task_id not in changes.deleted
             and self.document(task_id) is None
         ):
@@ -325,6 +334,10 @@ class ViewStore:
             "DELETE FROM labels WHERE name = ? AND value = ? AND created_at = ? AND id = ?",
             [(name, value, created_at, status.id) for name, value in status.labels.items()],
         )
+
+
+def _too_old(status: Status, oldest: datetime) -> bool:
+    return status.updated_at < (oldest if status.generation == 1 else oldest + RETENTION - REPLAYED_RETENTION)
 
 
 class _Changes:

@@ -5,11 +5,13 @@ import click
 from laneway import __version__
 from laneway.cli.bench import bench
 from laneway.cli.configuration import config
+from laneway.cli.dead_letters import dlq
 from laneway.cli.failures import exit_code_of
 from laneway.cli.lanes import lanes, pause, resume
 from laneway.cli.outcomes import results
+from laneway.cli.replays import replay
 from laneway.cli.schedules import schedule
-from laneway.cli.system import api, broker, up, worker, worker_process
+from laneway.cli.system import api, broker, replay_process, up, worker, worker_process
 from laneway.cli.tasks import cancel, list_tasks, status, submit, types, why
 from laneway.cli.timeline import timeline
 from laneway.cli.topics import topics
@@ -25,10 +27,10 @@ def cli() -> None:
 
 
 _COMMANDS = (
-    *(up, broker, api, worker, worker_process),
+    *(up, broker, api, worker, worker_process, replay_process),
     *(submit, status, timeline, why, list_tasks, cancel, results, types),
     *(lanes, pause, resume),
-    schedule,
+    *(replay, dlq, schedule),
     *(topics, config, bench),
 )
 for _command in _COMMANDS:

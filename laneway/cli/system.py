@@ -101,7 +101,7 @@ def api(port: int | None, data_dir: Path | None, imports: tuple[str, ...], as_js
 
     from ingest.server import serve
 
-    return serve(settings, registry)
+    return serve(settings, registry, imports)
 
 
 TYPES = click.option("--types", type=NameList(), help="Only these types, such as email,chat (default: all).")
@@ -177,6 +177,18 @@ def worker_process(types: list[str] | None, priorities: list[str] | None, import
         raise ConfigurationError("--types", ",".join(unknown), f"some of {', '.join(registry.names)}")
     chosen = [Priority(priority) for priority in priorities] if priorities else None
     return run(settings, registry, types=types, priorities=chosen, imports=[BUILT_IN, *imports])
+
+
+@click.command(hidden=True)
+@import_option()
+def replay_process(imports: tuple[str, ...]) -> int:
+    """Be the process that runs replays; the API starts it, and tells it the rest in its environment."""
+    settings = _process_settings({})
+    registry = load_types(imports)
+
+    from ingest.replay.server import serve
+
+    return serve(settings, registry)
 
 
 def _process_settings(overrides: dict[str, Any]) -> "Settings":

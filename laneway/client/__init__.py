@@ -23,6 +23,7 @@ from laneway.client.operations import (
     TaskPage,
     TimelineAnswer,
 )
+from laneway.client.past import AsyncPastClient, PastClient
 from laneway.files import StoredFile
 from schemas.explanation import Why
 from schemas.outcome import Event
@@ -48,7 +49,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 RETRIED_FOR: Final = timedelta(seconds=10)
 
 
-class Client:
+class Client(PastClient):
     """Submits and reads tasks; for programs without an event loop.
 
     Delivery: a submission that returns is in the log of every in-sync replica. A 503 and a broken connection are tried
@@ -235,7 +236,7 @@ class Client:
                 raise operations.unreachable(self._http.base_url, failure) from failure
 
 
-class AsyncClient:
+class AsyncClient(AsyncPastClient):
     """Submits and reads tasks from an event loop; everything else is as ``Client`` says."""
 
     def __init__(

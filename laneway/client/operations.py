@@ -145,14 +145,14 @@ def submit(type_name: str, payload: object, options: SubmitOptions) -> Operation
     content = submission_body(type_name, payload, options)
     # Nobody else can have used a key that was made here, so the API need not look for earlier uses on the first try.
     response = yield Request(method="POST", path="/api/tasks", headers=headers, content=content, numbered=given is None)
-    return _decoded(response, Status)
+    return decoded(response, Status)
 
 
 def get(task_id: str, held: timedelta = timedelta(0)) -> Operation[Status]:
     """Ask for a status, held until it is final or ``held`` is over."""
     params = {"wait": f"{held.total_seconds():g}"} if held else {}
     response = yield Request(method="GET", path=f"/api/tasks/{quote(task_id, safe='')}", params=params, held=held)
-    return _decoded(response, Status)
+    return decoded(response, Status)
 
 
 def wait(task_id: str, timeout: timedelta | None) -> Operation[Status]:
@@ -185,31 +185,31 @@ def list_tasks(options: ListOptions) -> Operation[TaskPage]:
         elif value is not None:
             params[name] = value.isoformat() if isinstance(value, datetime) else str(value)
     response = yield Request(method="GET", path="/api/tasks", params=params)
-    return _decoded(response, TaskPage)
+    return decoded(response, TaskPage)
 
 
 def cancel(task_id: str) -> Operation[CancelAnswer]:
     """Ask for a task to be called off."""
     response = yield Request(method="DELETE", path=f"/api/tasks/{quote(task_id, safe='')}")
-    return _decoded(response, CancelAnswer)
+    return decoded(response, CancelAnswer)
 
 
 def timeline(task_id: str) -> Operation[TimelineAnswer]:
     """Ask what happened to a task."""
     response = yield Request(method="GET", path=f"/api/tasks/{quote(task_id, safe='')}/timeline")
-    return _decoded(response, TimelineAnswer)
+    return decoded(response, TimelineAnswer)
 
 
 def why(task_id: str) -> Operation[Why]:
     """Ask why a task is where it is."""
     response = yield Request(method="GET", path=f"/api/tasks/{quote(task_id, safe='')}/why")
-    return _decoded(response, Why)
+    return decoded(response, Why)
 
 
 def list_lanes() -> Operation[list[LaneState]]:
     """Ask for every lane."""
     response = yield Request(method="GET", path="/api/lanes")
-    return _decoded(response, dict[str, list[LaneState]])["lanes"]
+    return decoded(response, dict[str, list[LaneState]])["lanes"]
 
 
 def hold(
@@ -220,14 +220,14 @@ def hold(
     for each in [priority] if priority is not None else list(Priority):
         path = f"/api/lanes/{quote(type_name, safe='')}/{quote(str(each), safe='')}/{'pause' if paused else 'resume'}"
         response = yield Request(method="POST", path=path, content=msgspec.json.encode({"reason": reason}))
-        lanes.append(_decoded(response, LaneState))
+        lanes.append(decoded(response, LaneState))
     return lanes
 
 
 def list_types() -> Operation[TypeDocuments]:
     """Ask for every type."""
     response = yield Request(method="GET", path="/api/types")
-    document = _decoded(response, dict[str, list[dict[str, Any]]])
+    document = decoded(response, dict[str, list[dict[str, Any]]])
     return document["types"]
 
 
@@ -242,19 +242,19 @@ def put_schedule(
     content = msgspec.json.encode(document, enc_hook=plain)
     headers = {"Content-Type": "application/json"}
     response = yield Request(method="POST", path="/api/schedules", headers=headers, content=content)
-    return _decoded(response, ScheduleView)
+    return decoded(response, ScheduleView)
 
 
 def get_schedule(name: str) -> Operation[ScheduleView]:
     """Ask for a schedule."""
     response = yield Request(method="GET", path=f"/api/schedules/{quote(name, safe='')}")
-    return _decoded(response, ScheduleView)
+    return decoded(response, ScheduleView)
 
 
 def list_schedules() -> Operation[list[ScheduleView]]:
     """Ask for every schedule."""
     response = yield Request(method="GET", path="/api/schedules")
-    return _decoded(response, dict[str, list[ScheduleView]])["schedules"]
+    return decoded(response, dict[str, list[ScheduleView]])["schedules"]
 
 
 def delete_schedule(name: str) -> Operation[None]:
@@ -268,7 +268,7 @@ def upload(file: Path | bytes, name: str | None, content_type: str | None) -> Op
     shown = name or (file.name if isinstance(file, Path) else "upload")
     headers = {"Content-Type": content_type or "application/octet-stream"}
     response = yield Request(method="POST", path="/api/files", params={"name": shown}, headers=headers, content=file)
-    return _decoded(response, StoredFile)
+    return decoded(response, StoredFile)
 
 
 def raise_for_problem(response: Response) -> None:
@@ -291,7 +291,8 @@ def raise_for_problem(response: Response) -> None:
     raise (known.get(slug) or by_status.get(response.status) or AdmissionError)(detail, **extensions)
 
 
-def _decoded(response: Response, expected: type[Answer]) -> Answer:
+def decoded(response: Response, expected: type[Answer]) -> Answer:
+    """What came back, if it is no problem."""
     raise_for_problem(response)
     return msgspec.json.decode(response.body, type=expected)
 

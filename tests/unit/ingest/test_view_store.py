@@ -136,6 +136,24 @@ def test_what_ended_before_the_retention_is_not_taken_unless_it_is_known(tmp_pat
     assert known.state is State.SUCCEEDED
 
 
+def test_what_was_replayed_is_kept_as_long_as_dead_letters(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    ended = NOW - timedelta(days=RETENTION_DAYS + 1)
+    view.apply(
+        status("a", attempt=1, updated_at=ended, created_at=ended),
+        status("b", attempt=1, generation=2, updated_at=ended, created_at=ended),
+    )
+    view.apply(
+        status("a", State.SUCCEEDED, attempt=1, updated_at=ended, created_at=ended),
+        status("b", State.SUCCEEDED, attempt=1, generation=2, updated_at=ended, created_at=ended),
+        status("c", State.SUCCEEDED, attempt=1, generation=2, updated_at=ended, created_at=ended),
+    )
+    view.store.prune(NOW)
+    assert view.ask("SELECT id FROM tasks ORDER BY id") == [("b",), ("c",)]
+    view.store.prune(NOW + timedelta(days=30))
+    assert view.ask("SELECT id FROM tasks") == []
+
+
 def test_text_is_found_in_type_error_and_labels(tmp_path: Path) -> None:
     view = View(tmp_path)
     failed = ErrorInfo(type="SMTPDataError", message="Mailbox FULL", retriable=True)

@@ -1,0 +1,141 @@
+"""The records that a replay appends. No I/O."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from ingest.replay.judging import Judged
+from laneway.ids import random_hex
+from laneway.kafka.wire import EncodedRecord, encoded_record
+from laneway.registry import Registry
+from schemas.codec import encode
+from schemas.headers import (
+    KIND_HEADERS,
+    REPLAYED_FROM,
+    TRACEPARENT,
+    Delivery,
+    cloud_event,
+    delivery_headers,
+    header,
+    timestamp,
+)
+from schemas.outcome import Event
+from schemas.replay import RUN, Replay, ReplayPlan, ReplayRun, replay_key
+from schemas.status import State, Status
+from schemas.task import Lane, Priority
+from schemas.topics import Topics, partition_of
+
+SOURCE: Final = b"/laneway/replay"
+_PARTS: Final = msgspec.json.Decoder(dict[str, Raw])
+_LEFT_OUT: Final = ("run_at", "expires_at", "schedule")
+"""Of a task of long ago they are over: it runs at once, its time to begin is past, and its schedule has had its end."""
+_EVENT: Final = KIND_HEADERS["event"]
+
+
+class Replayed(NamedTuple):
+    """The records of a task's next generation."""
+
+    id: str
+    task: EncodedRecord
+    told: list[EncodedRecord]
+    """Status and event, which follow the task: where there is a status, the task is in its lane."""
+
+
+class ReplayRecords:
+    """Builds records for one job."""
+
+    def __init__(self, replay: Replay, topics: Topics, partitions: int, registry: Registry) -> None:
+        self._replay = replay
+        self._id = Raw(encode(replay.id))
+        self._topics = topics
+        self._partitions = partitions
+        self._attempts = {each.name: each.retry.max_attempts for each in registry}
+        self._lanes: dict[tuple[str, Priority], str] = {}
+
+    def task(self, judged: Judged, now: datetime, since: datetime | None) -> Replayed:
+        """A selected task once more: its own bytes but for payload, priority, generation and what is over.
+
+        Args:
+            judged: the task.
+            now: when.
+            since: given where this job may have appended it already: nothing was told of its run before this time.
+        """
+        past, status = judged.past, judged.status
+        former = past.task
+        generation = judged.generation + 1
+        priority = self._replay.priority or former.priority
+        # What this version does not know is kept.
+        parts = _PARTS.decode(past.value)
+        for name in _LEFT_OUT:
+            parts.pop(name, None)
+        parts["generation"] = Raw(b"%d" % generation)
+        parts["priority"] = Raw(b'"%s"' % priority.value.encode())
+        parts["replay_id"] = self._id
+        if judged.payload is not None:
+            parts["payload"] = Raw(judged.payload)
+        created_at = past.created_at
+        if former.created_at is None:
+            parts["created_at"] = Raw(encode(created_at))
+        stamp = timestamp(now)
+        trace = header(past.headers, TRACEPARENT) or f"00-{random_hex(16)}-{random_hex(8)}-01".encode()
+        headers = cloud_event("task", f"{former.id}.{generation}", SOURCE, stamp, trace)
+        headers.append((REPLAYED_FROM, past.position.encode()))
+        if since is not None:
+            headers += delivery_headers(Delivery(repeated=True, since=since))
+        lane = (former.type, priority)
+        topic = self._lanes.get(lane)
+        if topic is None:
+            topic = self._lanes[lane] = self._topics.lane(Lane(former.type, priority))
+        number, key = past.partition, former.id.encode()
+        record = encoded_record(topic, number, former.partition_key.encode(), encode(parts), headers)
+        queued = Status(
+            id=former.id,
+            type=former.type,
+            priority=priority,
+            state=State.QUEUED,
+            max_attempts=former.max_attempts
+            or (status.max_attempts if status is not None else self._attempts[former.type]),
+            created_at=created_at,
+            updated_at=now,
+            labels=former.labels,
+            ordering_key=former.ordering_key,
+            generation=generation,
+            replay_id=self._replay.id,
+            fingerprint=former.fingerprint,
+        )
+        event = Event(
+            id=former.id, type=former.type, priority=priority, state=State.QUEUED, at=now, generation=generation
+        )
+        step = f"{former.id}.{generation}.{State.QUEUED.value}"
+        told = cloud_event("status", step, SOURCE, stamp, trace)
+        return Replayed(
+            former.id,
+            record,
+            [
+                encoded_record(self._topics.status, number, key, encode(queued), told),
+                encoded_record(self._topics.events, number, key, encode(event), [_EVENT, *told[1:]]),
+            ],
+        )
+
+
+def part_record(
+    topics: Topics, partitions: int, replay_id: str, part: str, value: ReplayPlan | ReplayRun, now: datetime
+) -> EncodedRecord:
+    """A record of a job."""
+    key = replay_key(replay_id, part)
+    stamp = timestamp(now)
+    event_id = f"{key.decode()}.{stamp.decode()}.{random_hex(4)}"
+    return encoded_record(
+        topics.replays,
+        partition_of(replay_id, partitions),
+        key,
+        encode(value),
+        cloud_event("replay", event_id, SOURCE, stamp),
+    )
+
+
+def run_record(topics: Topics, partitions: int, replay_id: str, run: ReplayRun) -> EncodedRecord:
+    """How far a job is."""
+    return part_record(topics, partitions, replay_id, RUN, run, run.updated_at)

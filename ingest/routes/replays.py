@@ -1,0 +1,69 @@
+"""Replays: planned, run, paused, aborted and listed."""
+
+from typing import Final
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from ingest.admission import Moment, moment
+from ingest.body import read_body, said_length
+from ingest.openapi import replays as openapi
+from ingest.parameters import wait_of
+from ingest.runtime import Runtime
+from schemas.replay import Wish
+
+_JSON: Final = "application/json"
+_PLANNED_WITHIN: Final = 10.0
+
+
+def router(runtime: Runtime) -> APIRouter:
+    """The routes under ``/api/replays``."""
+    routes = APIRouter(tags=["replays"], default_response_class=Response)
+    limit = runtime.settings.api.max_body_bytes
+    longest = runtime.settings.api.max_wait
+
+    def held(request: Request, otherwise: float) -> float:
+        return wait_of(request.query_params, longest) if "wait" in request.query_params else min(otherwise, longest)
+
+    @routes.post("/api/replays", **openapi.MAKE_REPLAY)
+    async def make_replay(request: Request) -> Response:
+        """Plan a replay, and run it unless it is a dry run."""
+        body = await read_body(request.receive, said_length(request), limit)
+        made = await runtime.replays.make(body, _moment(request), held(request, _PLANNED_WITHIN))
+        return Response(msgspec.json.encode(made), 202, {"location": f"/api/replays/{made.id}"}, media_type=_JSON)
+
+    @routes.get("/api/replays", **openapi.LIST_REPLAYS)
+    async def list_replays(_request: Request) -> Response:
+        """The latest replays, newest first."""
+        return Response(msgspec.json.encode({"replays": await runtime.replays.every()}), media_type=_JSON)
+
+    @routes.get("/api/replays/{id}", **openapi.GET_REPLAY)
+    async def get_replay(request: Request) -> Response:
+        """A replay: its plan, and how far it is."""
+        found = await runtime.replays.find(request.path_params["id"], held(request, 0.0))
+        return Response(msgspec.json.encode(found), media_type=_JSON)
+
+    async def ask(request: Request, wish: Wish) -> Response:
+        found = await runtime.replays.ask(request.path_params["id"], wish, _moment(request))
+        return Response(msgspec.json.encode(found), 202, media_type=_JSON)
+
+    @routes.post("/api/replays/{id}/run", **openapi.ASK_REPLAY)
+    async def run_replay(request: Request) -> Response:
+        """Run exactly what was planned, or go on with what is paused."""
+        return await ask(request, Wish.RUN)
+
+    @routes.post("/api/replays/{id}/pause", **openapi.ASK_REPLAY)
+    async def pause_replay(request: Request) -> Response:
+        """Hold a replay where it is; what was put back runs."""
+        return await ask(request, Wish.PAUSE)
+
+    @routes.delete("/api/replays/{id}", **openapi.ASK_REPLAY)
+    async def abort_replay(request: Request) -> Response:
+        """End a replay where it is; what was put back runs."""
+        return await ask(request, Wish.ABORT)
+
+    return routes
+
+
+def _moment(request: Request) -> Moment:
+    return moment(dict(request.headers.raw).get(b"traceparent"))
