@@ -1,11 +1,14 @@
 """What needs somebody's attention, in words. No I/O."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
-from ingest.control import LaneState
-from ingest.dashboard.words import plural
-from schemas.task import Lane
+from ingest.dashboard.lanes import LaneLook
+from ingest.dashboard.words import duration, plural
+
+_LONG: Final = timedelta(minutes=1)
+"""How long a task may wait before that is worth a look."""
 
 
 class Concern(NamedTuple):
@@ -19,30 +22,45 @@ class Concern(NamedTuple):
     """Where it is dealt with."""
 
 
-def concerns(checks: Mapping[str, str | None], lanes: Sequence[LaneState]) -> list[Concern]:
+def concerns(checks: Mapping[str, str | None], lanes: Sequence[LaneLook], now: datetime) -> list[Concern]:
     """Everything worth a look, the grave first.
 
     Args:
         checks: what readiness consists of, each with what fails.
         lanes: how they stand.
+        now: the time to count from.
     """
     found = [Concern(True, _CHECKS.get(name, name), why, "/readyz") for name, why in checks.items() if why is not None]
-    for state in lanes:
-        if state.control is not None and state.control.paused:
-            waits = f"; {plural(state.lag, 'task waits', 'tasks wait')}" if state.lag else ""
-            reason = f": {state.control.reason}" if state.control.reason else ""
-            said = f"held since {state.control.at:%H:%M} UTC by {state.control.holder}{reason}{waits}"
-            found.append(Concern(bool(state.lag), str(state.lane), said, _lane_link(state.lane)))
+    for look in lanes:
+        concern = _of_lane(look, now)
+        if concern is not None:
+            found.append(concern)
     return sorted(found, key=lambda concern: not concern.grave)
 
 
-_CHECKS = {
+def _of_lane(look: LaneLook, now: datetime) -> Concern | None:
+    waits = None if look.oldest is None else now - look.oldest
+    long = waits is not None and waits > _LONG
+    oldest = f"oldest has waited {duration(waits)}" if long else ""
+    if look.control is not None and look.control.paused:
+        reason = f": {look.control.reason}" if look.control.reason else ""
+        held = f"held since {look.control.at:%H:%M} UTC by {look.control.holder}{reason}"
+        waiting = f"; {plural(look.lag, 'task waits', 'tasks wait')}" if look.lag else ""
+        said = f"{oldest}: the lane is {held}{waiting}" if long else f"{held}{waiting}"
+        return Concern(bool(look.lag), str(look.lane), said, f"/lanes#{look.lane}")
+    if not long or not look.lag:
+        return None
+    waiting = plural(look.lag, "task waits", "tasks wait")
+    if look.running:
+        return Concern(False, str(look.lane), f"{oldest}; {waiting}, {look.running} run", f"/lanes#{look.lane}")
+    said = f"{oldest}, and nothing of it runs; {waiting}. Is there a worker for it?"
+    return Concern(True, str(look.lane), said, f"/lanes#{look.lane}")
+
+
+_CHECKS: Final = {
     "broker": "Kafka",
     "topics": "Topics",
     "schedules": "Schedules",
+    "replays": "Replays",
     "view": "Status view",
 }
-
-
-def _lane_link(lane: Lane) -> str:
-    return f"/lanes#{lane}"

@@ -1,13 +1,35 @@
 """How the lanes stand, for pages that should not wait for Kafka's answer."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from ingest.control import LaneState
 from ingest.dashboard.watch import Watch
 from ingest.runtime import Runtime
+from schemas.control import LaneControl
+from schemas.errors import UnavailableError
 from schemas.task import Lane, Priority
 
 _ASKED_AGAIN_AFTER: Final = 2.0
+
+
+@dataclass(frozen=True)
+class LaneLook:
+    """A lane as the pages show it."""
+
+    lane: Lane
+    lag: int | None
+    """Records that are not committed yet, as far as that is known."""
+    control: LaneControl | None
+    """What was asked of it last."""
+    oldest: datetime | None = None
+    """When the oldest of its tasks that are queued was accepted."""
+    running: int = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing of it is started."""
+        return self.control is not None and self.control.paused
 
 
 class LaneWatch:
@@ -17,19 +39,25 @@ class LaneWatch:
         self._runtime = runtime
         self._watch = Watch(self._ask, _ASKED_AGAIN_AFTER)
 
-    async def states(self) -> list[LaneState] | None:
+    async def states(self) -> list[LaneLook] | None:
         """Every lane, with what waits in it as far as it is known; ``None`` while that is being asked for first.
 
         Whether a lane is held is what this API knows now. Empty where Kafka does not answer, which the checks of
         readiness tell.
         """
-        lags = await self._watch.latest()
-        if lags is None:
+        known = await self._watch.latest()
+        if known is None:
             return None if self._watch.trouble is None else []
-        return [LaneState(lane, lags.get(lane), self._runtime.control.asked(lane)) for lane in self._lanes()]
+        return [
+            LaneLook(look.lane, look.lag, self._runtime.control.asked(look.lane), look.oldest, look.running)
+            for look in known
+        ]
 
-    async def _ask(self) -> dict[Lane, int | None]:
-        return {state.lane: state.lag for state in await self._runtime.control.lanes(self._lanes())}
-
-    def _lanes(self) -> list[Lane]:
-        return [Lane(name, priority) for name in self._runtime.registry.names for priority in Priority]
+    async def _ask(self) -> list[LaneLook]:
+        lanes = [Lane(name, priority) for name in self._runtime.registry.names for priority in Priority]
+        states = await self._runtime.control.lanes(lanes)
+        try:
+            tasks = await self._runtime.view.lanes(lanes)
+        except UnavailableError:
+            tasks = {}  # the view is being built anew, which the checks of readiness tell
+        return [LaneLook(state.lane, state.lag, state.control, *tasks.get(state.lane, (None, 0))) for state in states]

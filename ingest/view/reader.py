@@ -5,7 +5,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -14,12 +14,14 @@ from typing import Final, TypeVar
 import structlog
 
 from ingest.view import schema
+from ingest.view.lanes import LaneTasks, read_lanes
 from ingest.view.listing import Listing, Page, read_page
 from ingest.view.minutes import Minutes, read_minutes
 from ingest.view.notices import NoticeReader
 from laneway.kafka.ends import LogEnds
 from schemas.errors import BrokerUnavailableError, UnavailableError
 from schemas.settings import Settings
+from schemas.task import Lane
 from schemas.topics import Topics
 
 log = structlog.get_logger(__name__)
@@ -130,6 +132,15 @@ class ViewReader:
         def read() -> Minutes:
             with self._own() as connection:
                 return read_minutes(connection, since, types)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+
+    async def lanes(self, lanes: Sequence[Lane]) -> dict[Lane, LaneTasks]:
+        """Since when the oldest task of each lane waits, and how many run."""
+
+        def read() -> dict[Lane, LaneTasks]:
+            with self._own() as connection:
+                return read_lanes(connection, lanes)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 

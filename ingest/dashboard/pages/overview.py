@@ -1,5 +1,6 @@
 """How everything stands, at a glance."""
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -32,7 +33,7 @@ def router(desk: Desk) -> APIRouter:
             failed, newest = await latest(State.DEAD_LETTERED), await latest()
         except UnavailableError:
             failed, newest = [], []  # that there is no view is told as a concern
-        found: list[Concern] = concerns(checks, states or [])
+        found: list[Concern] = concerns(checks, states or [], datetime.now(UTC))
         past = await history.latest()
         return {"concerns": found, "lanes": states, "failed": failed, "newest": newest, "past": past}
 
