@@ -29,6 +29,12 @@ NOTES: Final[dict[str, Note]] = {
     "schedule-removed": Note("The schedule is gone; tasks that it made go on."),
     "schedule-paused": Note("The schedule makes no tasks until it is resumed."),
     "schedule-resumed": Note("The schedule makes tasks again."),
+    "run-again": Note("It runs again in a moment, as its next generation."),
+    "redriven": Note("They are being sent back into their lanes; this page follows it."),
+    "replay-planned": Note("Planned. Nothing runs yet: look at it, then run it."),
+    "replay-run": Note("It runs."),
+    "replay-pause": Note("It is paused; what was put back runs."),
+    "replay-abort": Note("It is aborted; what was put back runs."),
     "cancelled-many": Note("{count} called off."),
 }
 

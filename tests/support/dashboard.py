@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
+import msgspec
 from fastapi import FastAPI
 
 from ingest import problems
-from ingest.admission import Admission
+from ingest.admission import Admission, Moment
 from ingest.audit import Outcome
 from ingest.control import Answer, LaneState
 from ingest.dashboard import router as dashboard
@@ -26,6 +27,8 @@ from laneway.registry import Registry
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.control import Cancelled, LaneControl
+from schemas.dead_letters import DeadLetterPage
+from schemas.replay import ReplaySubmission, ReplayView, Selection
 from schemas.schedule import ScheduleView
 from schemas.settings import KafkaSettings, Settings
 from schemas.status import State, Status
@@ -60,6 +63,10 @@ class Window:
     """Who, action, target."""
     cancelled: list[str] = field(default_factory=list)
     checks: dict[str, str | None] = field(default_factory=dict)
+    dead: DeadLetterPage = field(default_factory=lambda: DeadLetterPage(groups=[], letters=[], complete=True))
+    replays: list[ReplayView] = field(default_factory=list)
+    made: list[tuple[ReplaySubmission, bool]] = field(default_factory=list)
+    """Replays that were asked for, and whether of dead letters."""
     offset: int = 0
 
     def put(self, *statuses: Status) -> None:
@@ -118,6 +125,31 @@ class _Audit:
         ]
 
 
+class _DeadLetters:
+    def __init__(self, window: Window) -> None:
+        self._window = window
+
+    async def page(self, select: Selection, limit: int) -> DeadLetterPage:
+        return self._window.dead
+
+
+class _Replays:
+    def __init__(self, window: Window) -> None:
+        self._window = window
+
+    async def every(self) -> list[ReplayView]:
+        return self._window.replays
+
+    async def find(self, replay_id: str) -> ReplayView:
+        return self._window.replays[0]
+
+    async def make(self, body: bytes, moment: Moment, wait: float, *, dead: bool = False) -> ReplayView:
+        submission = msgspec.json.decode(body, type=ReplaySubmission)
+        submission.select.check()
+        self._window.made.append((submission, dead))
+        return self._window.replays[0]
+
+
 class _Schedules:
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -146,6 +178,8 @@ def window_on(folder: Path, registry: Registry) -> Window:
         control=_Control(window),
         audit=_Audit(window),
         schedules=_Schedules(window),
+        dead_letters=_DeadLetters(window),
+        replays=_Replays(window),
         checks=checks,
     )
     app.include_router(dashboard.router(cast(Runtime, runtime)))

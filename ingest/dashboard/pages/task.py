@@ -1,16 +1,20 @@
 """One task: how it fares, what came of it, and what can be done about it."""
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 
+from ingest.admission import moment
 from ingest.dashboard.desk import Desk
 from ingest.dashboard.way import steps_of, steps_of_status
 from schemas.codec import decode
 from schemas.errors import PageNotFoundError
 from schemas.outcome import Event
-from schemas.status import NULL, Status
+from schemas.status import NULL, State, Status
+
+_PLANNED_WITHIN: Final = 3.0
 
 
 def router(desk: Desk) -> APIRouter:
@@ -101,6 +105,23 @@ def _contents(desk: Desk, routes: APIRouter) -> None:
 
 def _actions(desk: Desk, routes: APIRouter) -> None:
     audit = desk.recorded
+
+    @routes.get("/tasks/{id}/run-again")
+    @desk.page
+    async def ask_run_again(request: Request) -> Response:
+        return desk.html(request, "asks/run_again.html", task=await _find(desk, request))
+
+    @routes.post("/tasks/{id}/run-again")
+    @desk.action
+    async def run_again(request: Request) -> Response:
+        status = await _find(desk, request)
+        # Dead letters are kept longer than the lanes' own records.
+        dead = status.state is State.DEAD_LETTERED
+        body = msgspec.json.encode({"select": {"ids": [status.id]}, "priority": None})
+        async with audit(request, "task.run_again", status.id, type=status.type) as outcome:
+            made = await desk.runtime.replays.make(body, moment(), _PLANNED_WITHIN, dead=dead)
+            outcome.said, outcome.count = f"replay {made.id}", made.counts.selected
+        return desk.see(_address(status), "run-again")
 
     @routes.get("/tasks/{id}/cancel")
     @desk.page

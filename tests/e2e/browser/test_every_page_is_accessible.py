@@ -26,6 +26,8 @@ async def test_every_page(visit: Visit, look: str) -> None:
             *("/", "/tasks", "/tasks?state=dead_lettered&q=broke", f"/tasks/{failed}", f"/tasks/{failed}/cancel"),
             *("/lanes", "/lanes/email/high/pause", "/schedules", "/schedules/new"),
             *("/types", "/types/email", "/types/data", "/types/data?as=json", "/chat", "/actions"),
+            *("/dead-letters", "/dead-letters/redrive?type=shop.fragile&error=ValueError", "/replays", "/replays/new"),
+            f"/tasks/{failed}/run-again",
         ]
         for path in pages:
             await page.goto(path)

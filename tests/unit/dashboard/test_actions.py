@@ -10,9 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 from laneway.registry import Registry
-from schemas.status import State
+from schemas.status import ErrorInfo, State
 from schemas.task import Lane, Priority
 from tests.support.dashboard import Window, status_of, window_on
+from tests.unit.dashboard.test_pages import replay
 
 
 class Letter(BaseModel):
@@ -85,6 +86,41 @@ async def test_a_lane_is_held_with_a_reason_and_freed(window: Window) -> None:
     assert control is not None
     assert not control.paused
     assert [action for _, action, _ in window.actions] == ["lane.pause", "lane.resume"]
+
+
+async def test_what_failed_is_run_again_out_of_the_dead_letters(window: Window) -> None:
+    window.put(status_of("a", state=State.DEAD_LETTERED), status_of("b", state=State.SUCCEEDED))
+    window.replays.append(replay(ErrorInfo(type="E", message="no", retriable=True)))
+    await post(window, "/tasks/a/run-again")
+    await post(window, "/tasks/b/run-again")
+    assert [(made.select.ids, made.priority, made.dry_run, dead) for made, dead in window.made] == [
+        (["a"], None, False, True),
+        (["b"], None, False, False),
+    ]
+    assert [action for _, action, _ in window.actions] == ["task.run_again"] * 2
+
+
+async def test_a_group_of_dead_letters_is_sent_back_up_to_the_question(window: Window) -> None:
+    window.replays.append(replay(ErrorInfo(type="E", message="no", retriable=True)))
+    form = {"type": "email", "error": "SMTPError", "until": "2026-01-31T12:00:00Z"}
+    answer = await post(window, "/dead-letters/redrive", form)
+    assert answer.headers["location"].startswith("/replays/")
+    ((made, dead),) = window.made
+    assert (made.select.types, made.select.error, dead) == (["email"], "SMTPError", True)
+    assert made.select.until is not None
+
+
+async def test_a_replay_is_only_planned_at_first(window: Window) -> None:
+    window.replays.append(replay(ErrorInfo(type="E", message="no", retriable=True)))
+    form = {"types": "email", "labels": "a=b", "rate": "10", "priority": "as it was", "patch": '{"x": 1}', "max": ""}
+    await post(window, "/replays/new", form)
+    ((made, _),) = window.made
+    assert made.dry_run
+    assert (made.select.types, made.select.labels, made.rate, made.priority) == (["email"], {"a": "b"}, 10, None)
+    assert (made.patch, made.max) == ({"x": 1}, None)
+    refused = await post(window, "/replays/new", {"types": "email", "patch": "[oops"})
+    assert refused.status_code == 422
+    assert len(window.made) == 1
 
 
 async def test_all_that_match_are_cancelled_and_no_others(window: Window) -> None:

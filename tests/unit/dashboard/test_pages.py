@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 import httpx
+import msgspec
 import pytest
 from msgspec import Raw
 from pydantic import BaseModel
@@ -16,6 +17,8 @@ from pydantic import BaseModel
 from ingest.control import LaneState
 from laneway.registry import Registry
 from schemas.control import LaneControl
+from schemas.dead_letters import DeadLetter, DeadLetterGroup, DeadLetterPage
+from schemas.replay import ReplayCounts, ReplayPlan, ReplayState, ReplayView, Sample, Selection, Source
 from schemas.schedule import Missed, Overlap, ScheduleView, TaskTemplate
 from schemas.status import ErrorInfo, Progress, State
 from schemas.task import Lane, Priority
@@ -75,6 +78,8 @@ def hostile(window: Window) -> Window:
     window.lanes[lane] = LaneState(lane, 3, held)
     window.checks["broker"] = NASTY
     window.actions.append((NASTY, NASTY, NASTY))
+    window.dead = dead_letters(error)
+    window.replays.append(replay(error))
     template = TaskTemplate(type=NASTY, payload=Raw(b'"<script>alert(4)</script>"'))
     window.schedules.append(
         ScheduleView(
@@ -90,6 +95,52 @@ def hostile(window: Window) -> Window:
         )
     )
     return window
+
+
+def dead_letters(error: ErrorInfo) -> DeadLetterPage:
+    letter = DeadLetter(
+        position=NASTY, id=NASTY, type=NASTY, reason=NASTY, error=error, at=NOW, source=NASTY, worker=NASTY
+    )
+    no_task = msgspec.structs.replace(letter, id=None, error=None)
+    group = DeadLetterGroup(
+        type=NASTY, error=NASTY, reason=NASTY, count=2, open=1, oldest=NOW, newest=NOW, message=NASTY
+    )
+    return DeadLetterPage(groups=[group], letters=[letter, no_task], complete=False)
+
+
+def replay(error: ErrorInfo) -> ReplayView:
+    sample = Sample(
+        id=NASTY, type=NASTY, priority=Priority.LOW, position=NASTY, state=State.SUCCEEDED, error=error, diff=[NASTY]
+    )
+    plan = ReplayPlan(
+        sources=[],
+        records=5,
+        selected=2,
+        types={NASTY: 2},
+        states={"succeeded": 2},
+        errors={NASTY: 1},
+        passed_over={NASTY: 1},
+        samples=[sample],
+        seconds=3.0,
+        planned_at=NOW,
+        planned_in=1.0,
+    )
+    return ReplayView(
+        id=ID,
+        state=ReplayState.PLANNED,
+        reason=NASTY,
+        counts=ReplayCounts(selected=2),
+        dry_run=True,
+        select=Selection(types=[NASTY], labels={NASTY: NASTY}, error=NASTY, where=NASTY, key=NASTY, ids=[NASTY]),
+        source=Source.TASKS,
+        rate=10.0,
+        max=None,
+        priority=None,
+        transform=None,
+        canary=None,
+        created_at=NOW,
+        plan=plan,
+    )
 
 
 PAGES: Final = (
@@ -112,6 +163,13 @@ PAGES: Final = (
     f"/types/{IN_A_PATH}",
     "/chat",
     "/actions",
+    "/dead-letters",
+    f"/dead-letters/redrive?type=email&error={NASTY}",
+    "/replays",
+    f"/replays/new?where={NASTY}",
+    f"/replays/{ID}",
+    f"/replays/{ID}/run",
+    f"/tasks/{ID}/run-again",
     f"/chat?task_id={ID}",
 )
 
