@@ -61,8 +61,10 @@ class PastReader:
                 "enable.partition.eof": True,
                 "max.partition.fetch.bytes": burst_bytes,
                 "fetch.message.max.bytes": burst_bytes,
-                "queued.min.messages": 10_000,
-                "queued.max.messages.kbytes": 16_384,
+                "queued.min.messages": 20_000,
+                "queued.max.messages.kbytes": 32_768,
+                # By itself the client leaves a partition alone for a second once it has so much of it.
+                "fetch.queue.backoff.ms": 5,
                 "fetch.wait.max.ms": 100,
             }
         )

@@ -168,7 +168,7 @@ class Session:
             self._plan.sources,
             "laneway-replay",
             positions=self._run.positions,
-            burst_bytes=_BURST_BYTES,
+            burst_bytes=_BURST_BYTES if rate else 4 * _BURST_BYTES,
         )
         before, undecodable = self._run.records, 0
         try:
