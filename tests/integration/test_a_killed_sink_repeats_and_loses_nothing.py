@@ -16,6 +16,7 @@ from tests.support.postgres import running_postgres
 from tests.support.sinks import TYPE, kill_while_pouring
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_in_postgresql(settings: Settings, tmp_path: Path) -> None:
     await _in_postgresql(settings, tmp_path, total=5_000, kills=3, seed=11)
@@ -71,6 +72,7 @@ async def test_in_json_lines(settings: Settings, tmp_path: Path) -> None:
     assert Counter(ids()) == Counter(expected)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_in_parquet(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "parquet"

@@ -125,6 +125,7 @@ async def test_a_plan_selects_by_payload_and_is_run_as_it_is(settings: Settings,
     assert "Traceback" not in (tmp_path / "api.log").read_text()
 
 
+@pytest.mark.long
 async def test_killed_at_random_moments_it_goes_on_and_repeats_nothing(settings: Settings, tmp_path: Path) -> None:
     count = 6_000
     with running_api(settings, tmp_path / "api.log", *TYPES, module=MODULE) as api:
