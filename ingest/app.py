@@ -11,7 +11,20 @@ from ingest import openapi, problems
 from ingest.dashboard import router as dashboard
 from ingest.lean import HotRoutes, LeanRoutes
 from ingest.requests_log import RequestLines, RequestsLog
-from ingest.routes import chat, dead_letters, documents, events, files, health, lanes, replays, schedules, tasks, types
+from ingest.routes import (
+    chat,
+    dead_letters,
+    documents,
+    events,
+    files,
+    health,
+    lanes,
+    replays,
+    schedules,
+    tasks,
+    types,
+    workers,
+)
 from ingest.runtime import Runtime
 from laneway import __version__
 from laneway.memory import tame_garbage_collector
@@ -57,7 +70,8 @@ def create_app(settings: Settings, registry: Registry, imports: tuple[str, ...] 
     app.state.lines = lines
     problems.install(app)
     app.add_middleware(RequestsLog, lines=lines)
-    for noun in (tasks, events, schedules, replays, dead_letters, files, types, lanes, chat, documents, health):
+    of_tasks = (tasks, events, schedules, replays, dead_letters, files, chat)
+    for noun in (*of_tasks, types, lanes, workers, documents, health):
         app.include_router(noun.router(runtime))
     app.include_router(dashboard.router(runtime))
     cached: dict[str, Any] = {}

@@ -20,6 +20,7 @@ from ingest.timeline import Timelines
 from ingest.view.owner import ViewOwner
 from ingest.view.reader import ViewReader
 from ingest.why import Explainer
+from ingest.workers import Workers
 from laneway.files import FileStore
 from laneway.kafka.admin import TopicAdmin
 from laneway.kafka.log import Log, open_log
@@ -54,6 +55,7 @@ class Runtime:
     payloads: Payloads
     audit: Audit
     replays: Replays
+    workers: Workers
     _log: Log
     _verifying: "asyncio.Task[None]"
 
@@ -86,6 +88,8 @@ class Runtime:
         self.explainer = Explainer(self.settings, self.lookup, self.control)
         self.schedules = Schedules(self.settings, self.admission, self._log)
         self.schedules.start()
+        self.workers = Workers(self.settings)
+        self.workers.start()
         self.audit = Audit(self.settings, self._log)
         self.replays = Replays(self.settings, self.registry, self._log, self.imports)
         self.replays.start(self.owner.holds)
@@ -102,6 +106,7 @@ class Runtime:
         await self.control.close()
         await self._log.close()
         await self.schedules.close()
+        await self.workers.close()
         await self.replays.close()
         await self.view.close()
         await self.owner.close()

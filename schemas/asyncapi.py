@@ -64,6 +64,7 @@ _MESSAGES: Final = {
     "cancellation": _Message("cancellation", "cancellation", _BY_TASK),
     "suspect": _Message("suspect", "suspect", _BY_TASK),
     "audit": _Message("audit", "audit", "The action's id."),
+    "worker": _Message("worker", "worker", "The worker's name."),
     "schedule": _Message("schedule", "schedule", "`<name>`"),
     "scheduleProgress": _Message("schedule_progress", "schedule", "`<name>/fired`"),
     "scheduleDone": _Message("schedule_done", "schedule", "`<name>/done`"),
@@ -168,6 +169,14 @@ _CHANNELS: Final = {
         (
             _Operation(_WORKER, "tellSuspect", "send", "A process crashed, or a suspect has ended."),
             _Operation(_WORKER, "followSuspects", "receive", "Runs them alone."),
+        ),
+    ),
+    "workers": _Channel(
+        ("worker",),
+        "What each worker process tells of itself, every five seconds. A tombstone when it stops in order.",
+        (
+            _Operation(_WORKER, "reportWorker", "send", "Every five seconds."),
+            _Operation(_INGEST, "followWorkers", "receive", "Tells of workers."),
         ),
     ),
     "audit": _Channel(

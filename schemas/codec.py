@@ -14,6 +14,7 @@ from schemas.schedule import Schedule, ScheduleDone, ScheduleProgress
 from schemas.status import Status
 from schemas.suspect import Suspect
 from schemas.task import Task
+from schemas.worker import WorkerReport
 
 Record = TypeVar(
     "Record",
@@ -33,13 +34,14 @@ Record = TypeVar(
     ReplayAsked,
     ReplayPlan,
     ReplayRun,
+    WorkerReport,
 )
 
 _ENCODER: Final = msgspec.json.Encoder()
 _RECORDS: Final = (
     *(Task, Status, Outcome, Event, LaneControl, Cancellation),
     *(Schedule, ScheduleProgress, ScheduleDone, Callback, Suspect, AuditRecord),
-    *(Replay, ReplayAsked, ReplayPlan, ReplayRun),
+    *(Replay, ReplayAsked, ReplayPlan, ReplayRun, WorkerReport),
 )
 _DECODERS: Final = {record: msgspec.json.Decoder(record) for record in _RECORDS}
 

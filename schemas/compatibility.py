@@ -36,6 +36,7 @@ PROMISES: Final[dict[str, tuple[Side, ...]]] = {
     "cancellation": ("old_records", "old_readers"),
     "suspect": ("old_records", "old_readers"),
     "audit": ("old_records", "old_readers"),
+    "worker": ("old_records", "old_readers"),
     "replay": ("old_records", "old_readers"),
     "replay_asked": ("old_records", "old_readers"),
     "replay_plan": ("old_records", "old_readers"),

@@ -39,7 +39,7 @@ DLQ_WORKER: Final = "laneway-dlq-worker"
 HEADERS: Final[dict[str, str]] = {
     CE_ID: "Unique with `ce_source`: names the task, its generation and the step.",
     CE_TYPE: "`laneway.` and `task`, `status`, `outcome`, `event`, `suspect`, `schedule`, `control`, "
-    "`cancellation`, `audit` or `replay`.",
+    "`cancellation`, `audit`, `replay` or `worker`.",
     CE_SOURCE: "Which process wrote the record: `/laneway/ingest`, `/laneway/worker/<name>`, `/laneway/replay`.",
     CE_TIME: "When it was written, RFC 3339.",
     CE_SPECVERSION: "`1.0`.",
@@ -66,6 +66,7 @@ MAX_ERROR_MESSAGE: Final = 1_000
 
 _KINDS: Final = (
     *("task", "status", "outcome", "event", "suspect", "schedule", "control", "cancellation", "audit", "replay"),
+    "worker",
 )
 KIND_HEADERS: Final = {kind: (CE_TYPE, b"laneway." + kind.encode()) for kind in _KINDS}
 """The one header in which the records of one step differ."""
@@ -105,7 +106,7 @@ def cloud_event(kind: str, event_id: str, source: bytes, at: bytes, traceparent:
 
     Args:
         kind: ``task``, ``status``, ``outcome``, ``event``, ``suspect``, ``schedule``, ``control``,
-            ``cancellation``, ``audit`` or ``replay``.
+            ``cancellation``, ``audit``, ``replay`` or ``worker``.
         event_id: unique for ``source``.
         source: such as ``b"/laneway/ingest"``.
         at: see ``timestamp``.

@@ -185,6 +185,10 @@ _KEY_AND_VALUE: Final = {
     "events": ("task id", "event"),
     "control": ("`lane/<type>.<priority>`", "lane control: whether operators, or a budget, hold the lane"),
     "cancellations": ("task id", "cancellation; a tombstone once it is carried out"),
+    "workers": (
+        "worker's name",
+        "what the worker tells of itself every five seconds; a tombstone when it stops",
+    ),
     "audit": ("id of the action", "audit record: who asked for what; again with what came of it"),
     "suspects": ("task id", "how often a process crashed while the task ran in it; read by workers alone"),
     "replays": (

@@ -47,6 +47,7 @@ from schemas.schedule import (
 from schemas.status import ErrorInfo, Progress, State, Status
 from schemas.suspect import Suspect
 from schemas.task import Task, TaskSubmission
+from schemas.worker import WorkerReport
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -59,6 +60,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "lane_control": LaneControl,
     "cancellation": Cancellation,
     "audit": AuditRecord,
+    "worker": WorkerReport,
     "schedule": Schedule,
     "schedule_submission": ScheduleSubmission,
     "schedule_progress": ScheduleProgress,

@@ -125,6 +125,11 @@ class Topics:
         return f"{self.prefix}cancellations"
 
     @property
+    def workers(self) -> str:
+        """What each worker process tells of itself."""
+        return f"{self.prefix}workers"
+
+    @property
     def audit(self) -> str:
         """Who asked for what."""
         return f"{self.prefix}audit"
@@ -186,6 +191,9 @@ class Topics:
             spec(
                 self.cancellations,
                 {"cleanup.policy": "compact,delete", "retention.ms": _ms(CANCELLATION_RETENTION)},
+            ),
+            spec(
+                self.workers, {"cleanup.policy": "compact,delete", "retention.ms": _ms(DAY), "segment.ms": _ms(DAY / 4)}
             ),
             spec(self.audit, {"cleanup.policy": "delete", "retention.ms": _ms(AUDIT_RETENTION)}),
             spec(self.suspects, {"cleanup.policy": "compact,delete", "retention.ms": _ms(TASK_RETENTION)}),

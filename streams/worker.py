@@ -36,6 +36,7 @@ from streams.lane_app import LaneApp, start_apps
 from streams.outcomes import Outcomes
 from streams.processes import ProcessPool
 from streams.publisher import Publisher
+from streams.reporting import Reports
 from streams.runs import Runs
 from streams.schedules import Schedules
 from streams.takeovers import Takeovers
@@ -117,6 +118,7 @@ class Worker:
         self._guard: CrashGuard
         self._control: Control
         self._takeovers: Takeovers
+        self._reports: Reports
 
     @property
     def threads_busy(self) -> bool:
@@ -167,6 +169,7 @@ class Worker:
             for lane in self._lanes
         }
         self._takeovers = Takeovers(self._settings, self._dispatcher, guard, control, self._apps)
+        self._reports = Reports(self._settings, producer, self.name, self._shares, self._runs, lambda: guard.finished)
         jobs = (self._pulse.keep(), self._tick(), self._takeovers.run(), self._control_flow())
         background = [loop.create_task(job) for job in jobs]
         watch.start()
@@ -178,6 +181,7 @@ class Worker:
         try:
             await start_apps(list(self._apps.values()))
             tame_garbage_collector()
+            background.append(loop.create_task(self._reports.run()))
             guard.enter(Phase.READY)
             log.info("worker ready", worker=self.name, lanes=len(self._lanes), slots=self._settings.worker.concurrency)
             code = await self._watch(background)
@@ -191,6 +195,9 @@ class Worker:
 
     def _lease_holds(self, lane: Lane) -> bool:
         return self._apps[lane].lease_holds
+
+    def _shares(self) -> dict[Lane, list[int]]:
+        return {lane: [tp.partition for tp in app.consumer.assignment()] for lane, app in self._apps.items()}
 
     def _standing(self) -> Standing:
         """For the watch: from a thread of its own."""
@@ -257,6 +264,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await self._control.close()
+        await self._reports.farewell()
         await producer.close()
         await self._executors.close()
 

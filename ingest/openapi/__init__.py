@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from ingest.callback_contract import CALLBACKS
-from ingest.openapi import replays
+from ingest.openapi import replays, workers
 from ingest.openapi.parts import (
     ACCEPTED,
     CANNOT_KNOW,
@@ -267,6 +267,7 @@ def _schemas(registry: Registry) -> dict[str, Any]:
             *map(with_plain_defaults, (Status, Callback)),
             *(TaskSubmission, ScheduleSubmission, ScheduleView, StoredFile, State, Priority, Event, Why),
             *replays.RECORDS,
+            *workers.RECORDS,
         ],
         ref_template=REF + "{name}",
     )[1]
@@ -391,6 +392,7 @@ def _small() -> dict[str, Any]:
         "Lane": lane,
         "LaneList": object_of({"lanes": {"type": "array", "items": lane}}, ["lanes"]),
         **replays.SCHEMAS,
+        "WorkerList": object_of({"workers": {"type": "array", "items": ref("WorkerView")}}, ["workers"]),
         "ScheduleList": object_of({"schedules": {"type": "array", "items": ref("Schedule")}}, ["schedules"]),
         "TypeList": object_of({"types": {"type": "array", "items": described}}, ["types"]),
         "ChatMessage": object_of({"message": text}, ["message"]),

@@ -15,6 +15,7 @@ from laneway.cli.system import api, broker, replay_process, up, worker, worker_p
 from laneway.cli.tasks import cancel, list_tasks, status, submit, types, why
 from laneway.cli.timeline import timeline
 from laneway.cli.topics import topics
+from laneway.cli.workers import workers
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -29,7 +30,7 @@ def cli() -> None:
 _COMMANDS = (
     *(up, broker, api, worker, worker_process, replay_process),
     *(submit, status, timeline, why, list_tasks, cancel, results, types),
-    *(lanes, pause, resume),
+    *(lanes, pause, resume, workers),
     *(replay, dlq, schedule),
     *(topics, config, bench),
 )

@@ -31,6 +31,7 @@ from schemas.schedule import ScheduleView
 from schemas.status import Status
 from schemas.submission import SubmitOptions
 from schemas.task import Priority
+from schemas.worker import WorkerView
 
 __all__ = [
     "AsyncClient",
@@ -127,6 +128,10 @@ class Client(PastClient):
     def lanes(self) -> "builtins.list[LaneState]":
         """Every lane: how much waits in it, and whether it is held."""
         return self._run(operations.list_lanes())
+
+    def workers(self) -> "builtins.list[WorkerView]":
+        """Every worker process: its lanes, its slots, and what runs there since when."""
+        return self._run(operations.list_workers())
 
     def pause(
         self,
@@ -300,6 +305,10 @@ class AsyncClient(AsyncPastClient):
     async def lanes(self) -> "builtins.list[LaneState]":
         """Every lane: how much waits in it, and whether it is held."""
         return await self._run(operations.list_lanes())
+
+    async def workers(self) -> "builtins.list[WorkerView]":
+        """Every worker process: its lanes, its slots, and what runs there since when."""
+        return await self._run(operations.list_workers())
 
     async def pause(
         self,

@@ -22,6 +22,7 @@ from schemas.schedule import Missed, Overlap, ScheduleView
 from schemas.status import State, Status
 from schemas.submission import SubmitOptions, plain, said, submission_body
 from schemas.task import Priority
+from schemas.worker import WorkerView
 
 _HELD: Final = timedelta(seconds=25)
 """How long one ``?wait=`` is held: below the idle time-outs of the proxies between here and there."""
@@ -210,6 +211,12 @@ def list_lanes() -> Operation[list[LaneState]]:
     """Ask for every lane."""
     response = yield Request(method="GET", path="/api/lanes")
     return decoded(response, dict[str, list[LaneState]])["lanes"]
+
+
+def list_workers() -> Operation[list[WorkerView]]:
+    """Ask for every worker process."""
+    response = yield Request(method="GET", path="/api/workers")
+    return decoded(response, dict[str, list[WorkerView]])["workers"]
 
 
 def hold(

@@ -1,0 +1,46 @@
+"""Each worker process is listed with what it runs since when, until it stops."""
+
+from pathlib import Path
+
+from laneway import AsyncClient
+from schemas.settings import Settings
+from schemas.worker import WorkerView
+from tests.support.api import running_api
+from tests.support.waiting import eventually
+from tests.support.watched_handlers import FLAKY, STEPS
+from tests.support.workers import running_worker
+
+MODULE = "tests.support.watched_handlers"
+
+
+async def test_with_what_it_runs_until_it_stops(settings: Settings, tmp_path: Path) -> None:
+    with running_api(settings, tmp_path / "api.log", FLAKY, STEPS, module=MODULE) as api:
+        await api.ready()
+        async with AsyncClient(api.address) as client:
+            assert await client.workers() == []
+            with running_worker(settings, tmp_path / "worker.log", FLAKY, STEPS, module=MODULE) as worker:
+                await worker.ready()
+                gate = tmp_path / "gate"
+                task = await client.submit(STEPS, {"percents": [10], "gate": str(gate)}, priority="high")
+
+                async def runs_it() -> WorkerView:
+                    listed = await client.workers()
+                    assert [each.id for found in listed for each in found.running] == [task.id]
+                    return listed[0]
+
+                found = await eventually(runs_it, within=30)
+                assert found.alive
+                assert not found.stuck
+                assert (found.running_total, found.running[0].type, found.running[0].attempt) == (1, STEPS, 1)
+                lanes = {(lane.type, str(lane.priority)): lane.partitions for lane in found.lanes}
+                assert lanes[STEPS, "high"] == [0, 1, 2, 3]
+                assert {slots.type: slots.busy for slots in found.slots} == {FLAKY: 0, STEPS: 1}
+                assert (await client.get(task.id)).worker == found.worker
+                gate.with_name("gate-10").touch()
+                await client.wait(task.id)
+            assert worker.process.returncode == 0
+
+            async def gone() -> bool:
+                return await client.workers() == []
+
+            await eventually(gone, within=20)

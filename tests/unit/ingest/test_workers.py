@@ -1,0 +1,42 @@
+"""A worker is alive as long as it was heard of lately, and stuck when its slots are full and nothing ends."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ingest.workers import _judged
+from schemas.worker import SILENT_AFTER, STUCK_AFTER, TypeSlots, WorkerReport
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+def report(*, busy: int = 0, **changes: Any) -> WorkerReport:
+    fields: dict[str, Any] = {
+        "worker": "host-1-42",
+        "host": "host",
+        "pid": 42,
+        "version": "1",
+        "started_at": NOW - timedelta(hours=1),
+        "at": NOW,
+        "lanes": [],
+        "slots": [TypeSlots(type="a", total=4, busy=0), TypeSlots(type="b", total=4, busy=busy)],
+        "running": [],
+        "running_total": busy,
+        "waiting": 0,
+        "ended": 7,
+        "last_end_at": NOW,
+    }
+    return WorkerReport(**fields | changes)
+
+
+def test_silence_is_told() -> None:
+    assert _judged(report(), NOW + SILENT_AFTER).alive
+    assert not _judged(report(), NOW + SILENT_AFTER + timedelta(seconds=1)).alive
+
+
+def test_full_slots_in_which_nothing_ends_are_stuck() -> None:
+    long_ago = NOW - STUCK_AFTER
+    assert _judged(report(busy=4, last_end_at=long_ago), NOW).stuck
+    assert _judged(report(busy=4, last_end_at=None, ended=0), NOW).stuck
+    assert not _judged(report(busy=3, last_end_at=long_ago), NOW).stuck
+    assert not _judged(report(busy=4, last_end_at=long_ago + timedelta(seconds=1)), NOW).stuck
+    assert not _judged(report(busy=4, last_end_at=long_ago), NOW + SILENT_AFTER * 2).stuck
