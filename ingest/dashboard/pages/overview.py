@@ -1,5 +1,6 @@
 """How everything stands, at a glance."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,14 +28,13 @@ def router(desk: Desk) -> APIRouter:
         return [decode(document, Status) for document in page.documents]
 
     async def gather() -> dict[str, Any]:
-        checks = await runtime.checks()
-        states = await desk.lanes.states()
+        # Each of the two may have to wait a moment.
+        checks, states, past = await asyncio.gather(runtime.checks(), desk.lanes.states(), history.latest())
         try:
             failed, newest = await latest(State.DEAD_LETTERED), await latest()
         except UnavailableError:
             failed, newest = [], []  # that there is no view is told as a concern
         found: list[Concern] = concerns(checks, states or [], datetime.now(UTC))
-        past = await history.latest()
         return {"concerns": found, "lanes": states, "failed": failed, "newest": newest, "past": past}
 
     @routes.get("/")
