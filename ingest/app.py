@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ingest import openapi, problems
@@ -19,6 +20,7 @@ from ingest.routes import (
     files,
     health,
     lanes,
+    metrics,
     replays,
     schedules,
     tasks,
@@ -74,6 +76,8 @@ def create_app(settings: Settings, registry: Registry, imports: tuple[str, ...] 
     for noun in (*of_tasks, types, lanes, workers, documents, health):
         app.include_router(noun.router(runtime))
     app.include_router(dashboard.router(runtime))
+    app.include_router(metrics.router(runtime, lines.counts))
+    lines.counts.routes = frozenset(route.path for route in app.routes if isinstance(route, Route))
     cached: dict[str, Any] = {}
 
     def document() -> dict[str, Any]:

@@ -3,7 +3,10 @@
 import asyncio
 import sys
 import time
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
+from math import inf
 from re import compile as pattern
 from typing import Final
 
@@ -25,10 +28,37 @@ _VALID_ID: Final = pattern(rb"[A-Za-z0-9._-]{1,64}")
 _PLAIN: Final = pattern(r"[^\s\"'=\\]+")
 _FLUSH_SECONDS: Final = 0.1
 _FLUSH_LINES: Final = 500
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_LEFT: Final = 499
 """nginx's number for a client that left before the answer."""
 
 log = structlog.get_logger("ingest.requests")
+
+
+class RequestCounts:
+    """How many requests each route has answered, and how fast."""
+
+    BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, inf)
+
+    def __init__(self) -> None:
+        self.routes: frozenset[str] = frozenset()
+        """Patterns of the routes that there are: what is asked for besides counts as one."""
+        self.answered: Counter[tuple[str, str, int]] = Counter()
+        """By method, route and status."""
+        self.seconds: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(self.BUCKETS))
+        """By method and route: how many took no longer than each bound, and longer than the one before."""
+        self.total: Counter[tuple[str, str]] = Counter()
+        """By method and route: microseconds in all."""
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        if route not in self.routes:
+            route = "other"
+        if method not in _METHODS:
+            method = "other"
+        self.answered[method, route, status] += 1
+        self.seconds[method, route][bisect_left(self.BUCKETS, seconds)] += 1
+        self.total[method, route] += round(seconds * 1_000_000)
 
 
 class RequestLines:
@@ -44,11 +74,13 @@ class RequestLines:
         self._as_json = settings.format == "json"
         self._lines: list[str] = []
         self._flushing: asyncio.TimerHandle | None = None
+        self.counts = RequestCounts()
 
     def tell(
         self, method: str, route: str, status: int, seconds: float, size: int, request_id: str, task_id: str | None
     ) -> None:
-        """Write a request's line; status 0 is a client that left before the answer."""
+        """Write a request's line, and count it; status 0 is a client that left before the answer."""
+        self.counts.count(method, route, status or _CLIENT_LEFT, seconds)
         if not self._wanted:
             return
         fields: dict[str, str | int | float] = {

@@ -9,7 +9,7 @@ class Metric:
     """One metric, as Prometheus reads it."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     meaning: str
 
@@ -44,7 +44,7 @@ WORKER_LAG: Final = Metric(
     "Records that could start now, as far as the process knows; the broker is asked only while nothing runs.",
 )
 
-METRICS: Final = (
+WORKER_METRICS: Final = (
     WORKER_UP,
     WORKER_RESTARTS,
     WORKER_STALLS,
@@ -53,3 +53,32 @@ METRICS: Final = (
     WORKER_FINISHED,
     WORKER_LAG,
 )
+"""What a supervisor tells."""
+
+API_REQUESTS: Final = Metric(
+    "laneway_api_requests_total",
+    "counter",
+    ("method", "route", "status"),
+    "Requests answered. `route` is the route's pattern, `other` for what is none; status 499 is a client that left.",
+)
+API_SECONDS: Final = Metric(
+    "laneway_api_request_seconds",
+    "histogram",
+    ("method", "route"),
+    "Seconds from a request to the end of its answer, streams and `?wait=` included.",
+)
+API_READY: Final = Metric("laneway_api_ready", "gauge", ("check",), "1 while a check of `/readyz` holds, else 0.")
+LANE_LAG: Final = Metric(
+    "laneway_lane_lag",
+    "gauge",
+    ("type", "priority"),
+    "Records of a lane that no worker has committed yet. Act on it when it grows while the lane is not paused.",
+)
+LANE_PAUSED: Final = Metric("laneway_lane_paused", "gauge", ("type", "priority"), "1 while a lane is held, else 0.")
+WORKERS: Final = Metric(
+    "laneway_workers", "gauge", ("state",), "Worker processes by state: `alive`, `stuck` (alive, too) or `silent`."
+)
+API_METRICS: Final = (API_REQUESTS, API_SECONDS, API_READY, LANE_LAG, LANE_PAUSED, WORKERS)
+"""What `/metrics` of an API process tells."""
+
+METRICS: Final = (*WORKER_METRICS, *API_METRICS)

@@ -102,8 +102,10 @@ def metrics_page() -> str:
     return _page(
         "Metrics",
         """
-`laneway worker` serves them to Prometheus on 127.0.0.1 where `LANEWAY_WORKER__METRICS_PORT` says so. `worker` is the
-name of one worker process; it stays the same when the process is started again.
+`laneway worker` serves those of workers to Prometheus on 127.0.0.1 where `LANEWAY_WORKER__METRICS_PORT` says so.
+`worker` is the name of one worker process; it stays the same when the process is started again. An API process serves
+the others at `/metrics`: those of requests are its own, the others tell of the whole system, and every API process
+tells the same.
 """,
         _table(
             ["metric", "kind", "labels", "meaning"],

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import httpx
+
 from laneway import AsyncClient
 from schemas.settings import Settings
 from schemas.worker import WorkerView
@@ -36,6 +38,11 @@ async def test_with_what_it_runs_until_it_stops(settings: Settings, tmp_path: Pa
                 assert lanes[STEPS, "high"] == [0, 1, 2, 3]
                 assert {slots.type: slots.busy for slots in found.slots} == {FLAKY: 0, STEPS: 1}
                 assert (await client.get(task.id)).worker == found.worker
+                async with httpx.AsyncClient() as plain:
+                    told = (await plain.get(f"{api.address}/metrics")).text
+                assert 'laneway_workers{state="alive"} 1.0' in told
+                assert f'laneway_lane_lag{{priority="high",type="{STEPS}"}} 1.0' in told
+                assert 'laneway_api_ready{check="broker"} 1.0' in told
                 gate.with_name("gate-10").touch()
                 await client.wait(task.id)
             assert worker.process.returncode == 0

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from laneway.stack.metrics import WorkerCollector
 from laneway.stack.workers import Record
-from schemas.metrics import METRICS
+from schemas.metrics import METRICS, WORKER_METRICS
 from streams.flight import Phase, Vitals
 
 
@@ -23,8 +23,8 @@ def exposed() -> str:
 def test_what_is_exposed_is_the_catalogue_with_its_kinds_and_labels() -> None:
     text = exposed()
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
-    assert kinds == {metric.name: metric.kind for metric in METRICS}
-    for metric in METRICS:
+    assert kinds == {metric.name: metric.kind for metric in WORKER_METRICS}
+    for metric in WORKER_METRICS:
         labels = re.search(rf"^{metric.name}{{(.*)}} ", text, re.MULTILINE)
         assert labels is not None, metric.name
         assert set(re.findall(r"(\w+)=", labels[1])) == set(metric.labels)
