@@ -6,6 +6,7 @@ from laneway import __version__
 from laneway.cli.bench import bench
 from laneway.cli.configuration import config
 from laneway.cli.dead_letters import dlq
+from laneway.cli.doctor import doctor
 from laneway.cli.failures import exit_code_of
 from laneway.cli.lanes import lanes, pause, resume
 from laneway.cli.outcomes import results
@@ -32,7 +33,7 @@ _COMMANDS = (
     *(submit, status, timeline, why, list_tasks, cancel, results, types),
     *(lanes, pause, resume, workers),
     *(replay, dlq, schedule),
-    *(topics, config, bench),
+    *(topics, config, doctor, bench),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(seconds=2)
 
 
+def address_of(api: str | None) -> str:
+    """This address of an API, else the one that the settings name."""
+    if api is not None:
+        return api
+    settings = configured().settings.api
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104  (asked, not bound)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
 def client_of(api: str | None) -> "Client":
     """A client of the API at this address, else of the one that the settings name."""
     from laneway.client import Client
 
-    if api is None:
-        settings = configured().settings.api
-        host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104  (asked, not bound)
-        api = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    return Client(api, retry_for=PATIENCE)
+    return Client(address_of(api), retry_for=PATIENCE)
 
 
 def payload_of(text: str) -> Any:

@@ -1,13 +1,18 @@
 """Each worker process is listed with what it runs since when, until it stops."""
 
+import asyncio
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 
 from laneway import AsyncClient
-from schemas.settings import Settings
+from schemas.settings import Settings, environment_for
 from schemas.worker import WorkerView
 from tests.support.api import running_api
+from tests.support.source_tree import ROOT
 from tests.support.waiting import eventually
 from tests.support.watched_handlers import FLAKY, STEPS
 from tests.support.workers import running_worker
@@ -43,6 +48,11 @@ async def test_with_what_it_runs_until_it_stops(settings: Settings, tmp_path: Pa
                 assert 'laneway_workers{state="alive"} 1.0' in told
                 assert f'laneway_lane_lag{{priority="high",type="{STEPS}"}} 1.0' in told
                 assert 'laneway_api_ready{check="broker"} 1.0' in told
+                healthy = await asyncio.to_thread(doctor, settings, api.address)
+                assert healthy.returncode == 0, healthy.stdout
+                assert {(each["name"], each["state"]) for each in checks_of(healthy)} == {
+                    (name, "ok") for name in ("broker", "topics", "api", "clocks", "workers", "lanes")
+                }
                 gate.with_name("gate-10").touch()
                 await client.wait(task.id)
             assert worker.process.returncode == 0
@@ -51,3 +61,23 @@ async def test_with_what_it_runs_until_it_stops(settings: Settings, tmp_path: Pa
                 return await client.workers() == []
 
             await eventually(gone, within=20)
+            without = await asyncio.to_thread(doctor, settings, api.address)
+            assert without.returncode == 1
+            (failed,) = [each for each in checks_of(without) if each["state"] == "failed"]
+            assert failed["remedy"] == "start `laneway worker`"
+
+
+def doctor(settings: Settings, api: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "laneway.cli", "doctor", "--import", MODULE, "--api", api, "--json"],
+        cwd=ROOT,
+        env={**environment_for(settings), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def checks_of(told: "subprocess.CompletedProcess[str]") -> list[dict[str, str]]:
+    checks: list[dict[str, str]] = json.loads(told.stdout)["checks"]
+    return checks
