@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
@@ -24,6 +24,8 @@ from schemas.settings import Settings
 log = structlog.get_logger(__name__)
 
 Start = datetime | int | Literal["earliest", "latest"]
+Offsets = Mapping[int, int]
+"""Where to begin in each partition, by its number."""
 
 _POLL_SECONDS: Final = 0.1
 _ASK_SECONDS: Final = 15.0
@@ -61,7 +63,9 @@ class TopicReader:
     Args:
         topic: its full name.
         group: full name of the consumer group; ``None`` reads alone and commits nothing.
-        start: where to begin in a partition for which the group has committed nothing.
+        start: where to begin in a partition for which the group has committed nothing. Partitions that ``Offsets``
+            leaves out begin at their oldest record. The end that ``"latest"`` met is committed, so that a partition
+            that changes hands before its first record leaves none out.
         follow: ``False`` ends at the present end.
         settings: say which cluster.
         wake: called from the thread whenever there is something new to see.
@@ -72,7 +76,7 @@ class TopicReader:
         topic: str,
         *,
         group: str | None,
-        start: Start,
+        start: Start | Offsets,
         follow: bool,
         settings: Settings,
         wake: Callable[[], None],
@@ -98,6 +102,10 @@ class TopicReader:
         )
         self._buffer: deque[Received] = deque()
         self._assignments: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self._marks: dict[int, tuple[int, int]] = {}
+        """What is done and not yet stored: assignment and next offset of a partition."""
         self._counter = 0
         self._at_end: set[int] = set()
         self._assigned = False
@@ -134,12 +142,25 @@ class TopicReader:
         """Mark a record as done, so that the group does not see it again."""
         # A partition that went to another member and came back starts from what that one committed: an older mark
         # would move it backwards.
-        if self._group is None or not self._owns(received):
+        if not self._owns(received):
             return
-        try:
-            self._consumer.store_offsets(message=received.message)
-        except KafkaException as error:  # given up this very moment: its new owner sees the record again
-            log.debug("offset not stored", partition=received.partition, why=str(error))
+        self._positions[received.partition] = (received.message.offset() or 0) + 1
+        if self._group is not None:
+            self._marks[received.partition] = received.assignment, (received.message.offset() or 0) + 1
+
+    @property
+    def position(self) -> dict[int, int]:
+        """Offset of the first record that is not done, in each partition that is ours and has told where it stands."""
+        return self._positions.copy()
+
+    @property
+    def lag(self) -> int | None:
+        """Records in our partitions that are not done, as of the latest fetch; ``None`` before each has told."""
+        # Copies, since the thread goes on changing them.
+        position, ends, owned = self.position, self._ends.copy(), self._assignments.copy()
+        if not self._assigned or not position.keys() == owned.keys() <= ends.keys():
+            return None
+        return sum(max(0, ends[partition] - offset) for partition, offset in position.items())
 
     def close(self, timeout: float = _ASK_SECONDS) -> None:
         """Commit what is done and leave the group.
@@ -153,6 +174,21 @@ class TopicReader:
     def request_close(self) -> None:
         """The same without waiting for it."""
         self._stopping.set()
+
+    def _store(self) -> None:
+        """Hand what is done to the client, which commits it.
+
+        Only in the thread that polls: in any other, storing waits for a poll to end, and may wait for ever when one
+        follows the other.
+        """
+        while self._marks:
+            partition, (assignment, offset) = self._marks.popitem()
+            if self._assignments.get(partition) != assignment:
+                continue
+            try:
+                self._consumer.store_offsets(offsets=[TopicPartition(self._topic, partition, offset)])
+            except KafkaException as error:  # given up this very moment: its new owner sees the record again
+                log.debug("offset not stored", partition=partition, why=str(error))
 
     def _owns(self, received: Received) -> bool:
         return self._assignments.get(received.partition) == received.assignment
@@ -172,7 +208,9 @@ class TopicReader:
                 # Whoever works on the last records still marks them; the commit comes with the end of the wait.
                 self._wake()
                 while not self._stopping.wait(_POLL_SECONDS):
+                    self._store()
                     self._consumer.poll(0)
+            self._store()
             self._consumer.close()
             self._wake()
 
@@ -193,10 +231,15 @@ class TopicReader:
             self._consumer.subscribe([self._topic], on_assign=self._gain, on_revoke=self._lose, on_lost=self._lose)
 
     def _step(self) -> None:
+        self._store()
         first = self._consumer.poll(_POLL_SECONDS)
         messages = [] if first is None else [first, *self._consumer.consume(_BATCH, 0)]
         for message in messages:
             self._receive(message)
+        for partition in self._assignments:
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            if end >= 0:
+                self._ends[partition] = end
         if not self._follow and self._assigned and self._at_end >= set(self._assignments):
             self._ended = True
         if messages:
@@ -213,23 +256,35 @@ class TopicReader:
         if error is None:
             if partition is not None and partition in self._assignments:
                 self._at_end.discard(partition)
+                self._found(partition, message.offset() or 0)
                 self._buffer.append(Received(message, partition, self._assignments[partition]))
         elif error.code() == KafkaError._PARTITION_EOF:
-            if partition is not None:
+            if partition is not None and partition in self._assignments:
                 self._at_end.add(partition)
+                self._found(partition, message.offset() or 0)
         elif error.code() in HOPELESS or error.fatal():
             raise KafkaException(error)
         else:
             log.warning("reading goes on after an error", topic=self._topic, error=error.str())
+
+    def _found(self, partition: int, offset: int) -> None:
+        """The first that a partition tells after it became ours is where reading it has begun."""
+        if partition in self._positions:
+            return
+        self._positions[partition] = offset
+        if self._group is not None and self._start == "latest":
+            self._consumer.store_offsets(offsets=[TopicPartition(self._topic, partition, offset)])
 
     def _gain(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._own(partitions)
         consumer.incremental_assign(self._placed(partitions))
 
     def _lose(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._store()
         # The client commits what is done as it gives the partitions up. What lies in the buffer is no longer ours.
         for partition in partitions:
             self._assignments.pop(partition.partition, None)
+            self._positions.pop(partition.partition, None)
             self._at_end.discard(partition.partition)
 
     def _own(self, partitions: list[TopicPartition]) -> None:
@@ -237,6 +292,7 @@ class TopicReader:
         self._assigned = True
         self._paused = False
         for partition in partitions:
+            self._positions.pop(partition.partition, None)
             self._assignments[partition.partition] = self._counter
             self._at_end.discard(partition.partition)
 
@@ -255,6 +311,11 @@ class TopicReader:
             at = int(self._start.timestamp() * 1000)
             asked = [TopicPartition(each.topic, each.partition, at) for each in fresh]
             return self._consumer.offsets_for_times(asked, timeout=_ASK_SECONDS) if asked else []
+        if isinstance(self._start, Mapping):
+            return [
+                TopicPartition(each.topic, each.partition, self._start.get(each.partition, OFFSET_BEGINNING))
+                for each in fresh
+            ]
         offset = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}.get(str(self._start))
         return [
             TopicPartition(each.topic, each.partition, int(self._start) if offset is None else offset) for each in fresh

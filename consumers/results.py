@@ -1,15 +1,16 @@
 """Outcomes as a stream, for downstream services."""
 
 import asyncio
+import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
-from consumers.reader import Received, Start, TopicReader
+from consumers.reader import Offsets, Received, Start, TopicReader
 from schemas.codec import decode
 from schemas.errors import UndecodableRecordError
 from schemas.outcome import Outcome
@@ -27,13 +28,16 @@ def results(
     *,
     group: str | None,
     settings: Settings | None = None,
-    start: Start | None = None,
+    start: Start | Offsets | None = None,
     follow: bool = True,
 ) -> "Results":
     """The outcomes of a task type, to be looped over.
 
         async for outcome in results("billing.invoice", group="ledger"):
             await book(outcome.id, outcome.value)
+
+    Without an event loop the same object serves a plain ``for``, and ``with`` in place of ``async with``. It is looped
+    over once, in one way or the other.
 
     Delivery: at least once. An outcome counts as done when the next one is asked for; what is done is committed within
         a second, when the partition goes to another member of the group, and when the loop ends. A body that raises
@@ -44,7 +48,8 @@ def results(
         this iterator has given. It forgets them when it ends, so give the pair to whatever must happen once.
         A record that is no outcome is logged and passed over.
     Ordering: outcomes of tasks with one partition (the same ordering key) come in the order in which they ended.
-    Blocking: never; reading goes on in a thread while the body works, however long that takes.
+    Blocking: ``async for`` never, ``for`` until there is an outcome. Reading goes on in a thread while the body works,
+        however long that takes.
 
     Args:
         type_name: such as ``billing.invoice``.
@@ -52,7 +57,8 @@ def results(
             it, without our prefix. ``None`` reads everything alone and remembers nothing.
         settings: which cluster and prefix; read from the environment unless given.
         start: where to begin in partitions for which the group has nothing committed: ``"earliest"`` (the default),
-            ``"latest"``, a time (the first outcome published at or after it) or an offset in each partition.
+            ``"latest"``, a time (the first outcome published at or after it), one offset for every partition, or
+            offsets by partition (``{0: 17, 1: 4}``; those left out begin at the oldest outcome).
         follow: ``False`` ends at the present end instead of waiting for more.
 
     Raises:
@@ -63,29 +69,52 @@ def results(
     """
     if isinstance(start, datetime) and start.tzinfo is None:
         raise ValueError(f"results: start is {start}, a time without a zone; want an aware datetime")
-    if isinstance(start, int) and start < 0:
+    offsets = [start] if isinstance(start, int) else start.values() if isinstance(start, Mapping) else ()
+    if any(offset < 0 for offset in offsets):
         raise ValueError(f"results: start is {start}; an offset is zero or more")
     return Results(type_name, group, settings or load_settings(), "earliest" if start is None else start, follow)
 
 
 class Results:
-    """What ``results`` answers: an asynchronous iterable, and a block that ends it in order."""
+    """What ``results`` answers: an iterable, asynchronous or not, and a block that ends it in order."""
 
-    def __init__(self, type_name: str, group: str | None, settings: Settings, start: Start, follow: bool) -> None:
+    def __init__(
+        self, type_name: str, group: str | None, settings: Settings, start: Start | Offsets, follow: bool
+    ) -> None:
         self._topic = Topics(settings.kafka.topic_prefix).results(type_name)
         self._group = group
         self._settings = settings
         self._start = start
         self._follow = follow
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
-        self._outcomes: AsyncGenerator[Outcome, None] | None = None
+        self._awaited: AsyncGenerator[Outcome, None] | None = None
+        self._plain: Generator[Outcome, None, None] | None = None
         self._reader: TopicReader | None = None
         self._unfinished: tuple[Received, Outcome] | None = None
 
+    @property
+    def position(self) -> dict[int, int]:
+        """Offset of the first outcome that is not done, in each partition that is ours and told where it stands."""
+        return {} if self._reader is None else self._reader.position
+
+    @property
+    def lag(self) -> int | None:
+        """Outcomes in our partitions that are not done, as of the latest fetch; ``None`` while that is not known."""
+        return None if self._reader is None else self._reader.lag
+
     def __aiter__(self) -> AsyncGenerator[Outcome, None]:
-        if self._outcomes is None:
-            self._outcomes = self._read()
-        return self._outcomes
+        if self._plain is not None:
+            raise RuntimeError("results: it is looped over by `for` already; call results() again")
+        if self._awaited is None:
+            self._awaited = self._read()
+        return self._awaited
+
+    def __iter__(self) -> Generator[Outcome, None, None]:
+        if self._awaited is not None:
+            raise RuntimeError("results: it is looped over by `async for` already; call results() again")
+        if self._plain is None:
+            self._plain = self._read_plainly()
+        return self._plain
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,8 +124,31 @@ class Results:
     ) -> None:
         if kind is None:
             self._finish()
-        if self._outcomes is not None:
-            await self._outcomes.aclose()
+        if self._awaited is not None:
+            await self._awaited.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._finish()
+        if self._plain is not None:
+            self._plain.close()
+
+    def _open(self, wake: Callable[[], None]) -> TopicReader:
+        self._reader = TopicReader(
+            self._topic,
+            group=self._group,
+            start=self._start,
+            follow=self._follow,
+            settings=self._settings,
+            wake=wake,
+        )
+        self._reader.begin()
+        return self._reader
 
     async def _read(self) -> AsyncGenerator[Outcome, None]:
         loop = asyncio.get_running_loop()
@@ -106,17 +158,10 @@ class Results:
             try:
                 loop.call_soon_threadsafe(news.set)
             except RuntimeError:  # the loop is closed: nobody waits any more
-                reader.request_close()
+                if self._reader is not None:
+                    self._reader.request_close()
 
-        reader = self._reader = TopicReader(
-            self._topic,
-            group=self._group,
-            start=self._start,
-            follow=self._follow,
-            settings=self._settings,
-            wake=wake,
-        )
-        reader.begin()
+        reader = self._open(wake)
         try:
             while True:
                 # Cleared first: what comes in from here on sets it again, so that nothing is left lying.
@@ -129,11 +174,29 @@ class Results:
                     continue
                 outcome = self._admit(received)
                 if outcome is not None:
-                    self._unfinished = received, outcome
                     yield outcome
                     self._finish()
         finally:
             await asyncio.to_thread(reader.close)
+
+    def _read_plainly(self) -> Generator[Outcome, None, None]:
+        news = threading.Event()
+        reader = self._open(news.set)
+        try:
+            while True:
+                news.clear()
+                received = reader.take()
+                if received is None:
+                    if reader.ended:
+                        return
+                    news.wait()
+                    continue
+                outcome = self._admit(received)
+                if outcome is not None:
+                    yield outcome
+                    self._finish()
+        finally:
+            reader.close()
 
     def _admit(self, received: Received) -> Outcome | None:
         """The record's outcome, or ``None`` for what nobody needs to see."""
@@ -145,6 +208,7 @@ class Results:
             log.warning("record passed over: it is no outcome", position=where, why=str(error))
         else:
             if (outcome.id, outcome.generation) not in self._seen:
+                self._unfinished = received, outcome
                 return outcome
         if reader is not None:
             reader.finish(received)
