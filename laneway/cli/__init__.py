@@ -5,6 +5,7 @@ import click
 from laneway import __version__
 from laneway.cli.bench import bench
 from laneway.cli.configuration import config
+from laneway.cli.consumers import consumers
 from laneway.cli.dead_letters import dlq
 from laneway.cli.doctor import doctor
 from laneway.cli.failures import exit_code_of
@@ -33,7 +34,7 @@ _COMMANDS = (
     *(submit, status, timeline, why, list_tasks, cancel, results, types),
     *(lanes, pause, resume, workers),
     *(replay, dlq, schedule),
-    *(topics, config, doctor, bench),
+    *(topics, consumers, config, doctor, bench),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -104,6 +104,18 @@ class When(click.ParamType):
             self.fail(f"saw {value!r}, want ISO 8601 such as 2026-01-31T12:00, or an age such as 15m", param, ctx)
 
 
+class Begin(When):
+    """``earliest``, ``latest``, an offset in each partition, or a time."""
+
+    name = "earliest|latest|offset|when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """One of the two words stays, a whole number is an offset; anything else is a time."""
+        if value in {"earliest", "latest"} or isinstance(value, int):
+            return value
+        return int(value) if str(value).isdecimal() else super().convert(value, param, ctx)
+
+
 _TASK_OPTIONS = (
     click.option("--priority", type=click.Choice(PRIORITIES), help="[default: normal]"),
     click.option("--expires-at", type=When(), help="A task that has not started by then expires."),

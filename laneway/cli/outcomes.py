@@ -4,25 +4,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from laneway.cli.configuration import configured
-from laneway.cli.options import When, json_option
+from laneway.cli.options import Begin, json_option
 from laneway.cli.output import brief, console, show_json, state_text, time_text
 from laneway.cli.pouring import pour
 
 if TYPE_CHECKING:
     from schemas.outcome import Outcome
     from schemas.settings import Settings
-
-
-class Begin(When):
-    """``earliest``, ``latest``, an offset in each partition, or a time."""
-
-    name = "earliest|latest|offset|when"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """One of the two words stays, a whole number is an offset; anything else is a time."""
-        if value in {"earliest", "latest"} or isinstance(value, int):
-            return value
-        return int(value) if str(value).isdecimal() else super().convert(value, param, ctx)
 
 
 @click.command()
