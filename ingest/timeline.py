@@ -22,6 +22,8 @@ MOST_READ: Final = 200_000
 KEEP_ALIVE_SECONDS: Final = 15.0
 _CLOCKS_DIFFER: Final = timedelta(seconds=10)
 _SETTLES_WITHIN: Final = 3.0
+INCOMPLETE: Final = (-1, b"")
+"""Stands for events that are not told: the task lived too long, in too busy a partition, or retention took them."""
 _TOLD_LATE: Final = timedelta(seconds=60)
 
 
@@ -96,7 +98,7 @@ class Timelines:
         if after is None:
             return self._follow(status, number, key, status.created_at - _CLOCKS_DIFFER)
         first = _offset_of(after, number) + 1
-        if status.state.final and not await self._before(status, number, key, first, 0):
+        if status.state.final and not (await self._before(status, number, key, first, 0))[0]:
             return None
         return self._follow(status, number, key, first)
 
@@ -105,6 +107,9 @@ class Timelines:
         try:
             async with aclosing(self._records(status, number, key, since)) as records:
                 async for record in records:
+                    if record is INCOMPLETE:
+                        yield b"event: incomplete\ndata: {}\n\n"
+                        continue
                     if record is None and not status.state.final:
                         yield b": still here\n\n"
                         continue
@@ -130,7 +135,10 @@ class Timelines:
         async with self._tail.listen(number, key) as listener:
             # A tail that has just begun hands over what was told before it, too.
             sent = since - 1 if isinstance(since, int) else -1
-            for offset, value in await self._before(status, number, key, since, listener.position):
+            before, complete = await self._before(status, number, key, since, listener.position)
+            if not complete:
+                yield INCOMPLETE
+            for offset, value in before:
                 sent = offset
                 yield offset, value
             while not listener.over:
@@ -143,8 +151,8 @@ class Timelines:
 
     async def _before(
         self, status: Status, number: int, key: bytes, since: datetime | int, until: int
-    ) -> list[tuple[int, bytes]]:
-        """What was told from ``since`` on: before offset ``until``, or all where the status is final.
+    ) -> tuple[list[tuple[int, bytes]], bool]:
+        """What was told from ``since`` on: before offset ``until``, or all where the status is final; and whether it is all.
 
         Raises:
             UnavailableError: it cannot be read now.
@@ -152,12 +160,14 @@ class Timelines:
         if not status.state.final:
             remembered = self._tail.remembered(number, key, since=since, until=until)
             if remembered is not None:
-                return [(record.offset, record.value) for record in remembered]
+                return [(record.offset, record.value) for record in remembered], True
         try:
             found = await self._scanner.read(number, key, since, None, _moments(status), MOST_READ)
         except BrokerUnavailableError as error:
             raise UnavailableError("the log of events cannot be read now") from error
-        return [(offset, value) for offset, value in found.records if status.state.final or offset < until]
+        told = [(offset, value) for offset, value in found.records if status.state.final or offset < until]
+        # An id that was named is proof that the log was there then.
+        return told, found.complete or (isinstance(since, int) and bool(told))
 
     def _partition(self, status: Status) -> int:
         return partition_of(status.ordering_key or status.id, self._partitions)

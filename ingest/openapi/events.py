@@ -21,7 +21,8 @@ FOLLOW: Final[Route] = route(
             200: {
                 "description": "Server-sent events, from the first or from what follows the last event id: each is"
                 " called after the state that it tells of, or `progress`, and has an event record as its data. The last"
-                " one, `end`, has the status document. A stream that ends without it goes on with the last id.",
+                " one, `end`, has the status document. A stream that ends without it goes on with the last id. One that"
+                " cannot tell all that was before begins with `incomplete`.",
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
             },
             204: {"description": "Nothing follows the last event id: the task is final."},

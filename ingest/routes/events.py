@@ -34,13 +34,18 @@ def router(runtime: Runtime) -> APIRouter:
         if len(streams) >= most:
             raise TooManyRequestsError(f"{most} streams are open already; ask again soon, or poll", limit=most)
         after = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
-        following = await runtime.timelines.follow(task_id, after)
+        mark = object()
+        streams.add(mark)
+        try:
+            following = await runtime.timelines.follow(task_id, after)
+        except BaseException:
+            streams.discard(mark)
+            raise
         if following is None:
+            streams.discard(mark)
             return Response(status_code=204)
 
         async def counted() -> AsyncIterator[bytes]:
-            mark = object()
-            streams.add(mark)
             try:
                 async for chunk in following:
                     yield chunk

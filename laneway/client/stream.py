@@ -64,6 +64,8 @@ class Course:
             if sent.name == "end":
                 self.over = True
                 return
+            if not sent.id:  # no event of the task: the stream says that some are missing
+                continue
             self._last = sent.id
             yield msgspec.json.decode(sent.data, type=Event)
 

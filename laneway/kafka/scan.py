@@ -106,9 +106,11 @@ class KeyScanner:
 
             first = max(low, since) if isinstance(since, int) else at(since)
             end = high if until is None else at(until)
-            complete = end - first <= most
+            # What retention has taken away nobody tells of: where the log begins with what was asked for, more may have been.
+            whole = end - first <= most
+            complete = whole and (low == 0 or first > low)
             stretches = (
-                [(first, end)] if complete else _joined([(at(each - _AROUND), at(each + _AROUND)) for each in moments])
+                [(first, end)] if whole else _joined([(at(each - _AROUND), at(each + _AROUND)) for each in moments])
             )
             found = [
                 found

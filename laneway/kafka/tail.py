@@ -199,6 +199,11 @@ class LogTail:
             with self._lock:
                 if self._thread is threading.current_thread():
                     self._thread = None
+                left = [listener for listeners in self._listeners.values() for listener in listeners]
+            # Whatever ended the thread: who listens must not wait for what does not come.
+            with contextlib.suppress(RuntimeError):
+                for listener in left:
+                    self._loop.call_soon_threadsafe(listener.end)
 
     def _follow(self, consumer: Consumer) -> bool:
         """Go on until stopped; answers True when nobody has listened for a while."""
