@@ -152,7 +152,9 @@ class Timelines:
     async def _before(
         self, status: Status, number: int, key: bytes, since: datetime | int, until: int
     ) -> tuple[list[tuple[int, bytes]], bool]:
-        """What was told from ``since`` on: before offset ``until``, or all where the status is final; and whether it is all.
+        """What was told from ``since`` on: before offset ``until``, or to the end where the status is final.
+
+        The second is whether that is all of it.
 
         Raises:
             UnavailableError: it cannot be read now.
@@ -166,8 +168,7 @@ class Timelines:
         except BrokerUnavailableError as error:
             raise UnavailableError("the log of events cannot be read now") from error
         told = [(offset, value) for offset, value in found.records if status.state.final or offset < until]
-        # An id that was named is proof that the log was there then.
-        return told, found.complete or (isinstance(since, int) and bool(told))
+        return told, found.complete
 
     def _partition(self, status: Status) -> int:
         return partition_of(status.ordering_key or status.id, self._partitions)

@@ -26,7 +26,7 @@ class Found(NamedTuple):
     records: list[tuple[int, bytes]]
     """Offset and value of each, in the order of the log."""
     complete: bool
-    """Whether all between the times was read; else only what lies around the moments."""
+    """Whether all between the times was there and was read; else only what lies around the moments, or is left."""
 
 
 class KeyScanner:
@@ -106,9 +106,9 @@ class KeyScanner:
 
             first = max(low, since) if isinstance(since, int) else at(since)
             end = high if until is None else at(until)
-            # What retention has taken away nobody tells of: where the log begins with what was asked for, more may have been.
+            # Of what retention has taken nobody tells: where the log begins with what was asked for, more may have been.
+            there = since >= low if isinstance(since, int) else low == 0 or first > low
             whole = end - first <= most
-            complete = whole and (low == 0 or first > low)
             stretches = (
                 [(first, end)] if whole else _joined([(at(each - _AROUND), at(each + _AROUND)) for each in moments])
             )
@@ -117,7 +117,7 @@ class KeyScanner:
                 for each in stretches
                 for found in self._scan(consumer, topic, number, key, max(each[0], first), each[1])
             ]
-            return Found(found, complete)
+            return Found(found, whole and there)
 
     @staticmethod
     def _scan(consumer: Consumer, topic: str, number: int, key: bytes, first: int, end: int) -> list[tuple[int, bytes]]:

@@ -36,13 +36,13 @@ def scanner(monkeypatch: pytest.MonkeyPatch) -> KeyScanner:
 def test_what_retention_has_taken_is_missing(scanner: KeyScanner, low: int, since: int, complete: bool) -> None:
     log: Any = Log(low, 20)
     scanner._idle.put(log)
-    assert scanner._read(0, b"key", since, None, [], 100).complete is complete
+    assert scanner._read("events", 0, b"key", since, None, [], 100).complete is complete
 
 
 def test_more_than_is_read_through_is_not_all(scanner: KeyScanner) -> None:
     log: Any = Log(0, 200)
     scanner._idle.put(log)
-    assert not scanner._read(0, b"key", 0, None, [], 100).complete
+    assert not scanner._read("events", 0, b"key", 0, None, [], 100).complete
 
 
 def test_stretches_that_overlap_are_one() -> None:
