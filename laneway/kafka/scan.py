@@ -106,7 +106,8 @@ class KeyScanner:
 
             first = max(low, since) if isinstance(since, int) else at(since)
             end = high if until is None else at(until)
-            # Of what retention has taken nobody tells: where the log begins with what was asked for, more may have been.
+            # Of what retention has taken nobody tells: where the log begins with what was asked for, more may have
+            # been there.
             there = since >= low if isinstance(since, int) else low == 0 or first > low
             whole = end - first <= most
             stretches = (
