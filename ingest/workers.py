@@ -1,5 +1,6 @@
 """The workers, by what they report."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -11,6 +12,7 @@ from laneway.kafka.table import TableFollower
 from schemas import codec
 from schemas.errors import UnavailableError, UndecodableRecordError
 from schemas.settings import Settings
+from schemas.task import Lane
 from schemas.topics import Topics
 from schemas.worker import SILENT_AFTER, STUCK_AFTER, WorkerReport, WorkerView
 
@@ -49,6 +51,14 @@ class Workers:
             del self._reports[name]
         return [_judged(report, now) for _, report in sorted(self._reports.items())]
 
+    def by_lane(self) -> dict[Lane, list[str]]:
+        """Names of the workers that are alive, by the lanes that they have partitions of.
+
+        Raises:
+            UnavailableError: the reports were not read yet.
+        """
+        return lanes_of(self.every())
+
     def _take(self, record: TableRecord) -> None:
         name = (record.key or b"").decode(errors="replace")
         if record.value is None:
@@ -58,6 +68,16 @@ class Workers:
             self._reports[name] = codec.decode(record.value, WorkerReport)
         except UndecodableRecordError as error:
             log.warning("unreadable report of a worker skipped", worker=name[:200], said=str(error))
+
+
+def lanes_of(workers: Iterable[WorkerView]) -> dict[Lane, list[str]]:
+    """Names of those of ``workers`` that are alive, by the lanes that they have partitions of."""
+    found: dict[Lane, list[str]] = {}
+    for worker in workers:
+        for share in worker.lanes if worker.alive else ():
+            if share.partitions:
+                found.setdefault(Lane(share.type, share.priority), []).append(worker.worker)
+    return found
 
 
 def _judged(report: WorkerReport, now: datetime) -> WorkerView:

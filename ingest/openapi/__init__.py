@@ -337,6 +337,17 @@ def _small() -> dict[str, Any]:
             "since": {"type": "string", "format": "date-time", "description": "When it was held or freed last."},
             "by": {"type": "string", "description": "`api`, or the worker that met its budget of dead letters."},
             "reason": {"type": ["string", "null"]},
+            "oldest_seconds": {
+                "type": ["number", "null"],
+                "description": "Since the oldest of its queued tasks was accepted; null where none is, or while the"
+                " status view is being built.",
+            },
+            "running": {"type": ["integer", "null"], "description": "Null while the status view is being built."},
+            "workers": {
+                "type": ["array", "null"],
+                "items": text,
+                "description": "Who is alive and has partitions of it; null until the workers' reports are read.",
+            },
         },
         ["type", "priority", "lag", "paused"],
     )

@@ -1,5 +1,7 @@
 """Lanes: how they stand, holding and freeing them."""
 
+import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -9,7 +11,8 @@ from ingest import openapi
 from ingest.body import read_body, said_length
 from ingest.control import LaneState
 from ingest.runtime import Runtime
-from schemas.errors import InvalidTaskError, MalformedRequestError
+from ingest.view.lanes import LaneTasks
+from schemas.errors import InvalidTaskError, MalformedRequestError, UnavailableError
 from schemas.task import Lane, Priority
 
 _MAX_BODY = 10_000
@@ -25,11 +28,22 @@ def router(runtime: Runtime) -> APIRouter:
 
     @routes.get("/api/lanes", **openapi.LANES)
     async def get_lanes(_request: Request) -> Response:
-        """Every lane: how much waits in it, and whether it is held."""
+        """Every lane: how much waits in it and how long, what runs, who works on it, and whether it is held."""
         own = runtime.registry.own if runtime.settings.callbacks.secrets is not None else []
         lanes = [Lane(name, priority) for name in (*runtime.registry.names, *own) for priority in Priority]
-        found = await runtime.control.lanes(lanes)
-        return _json({"lanes": [describe(each) for each in found]})
+        found, tasks = await asyncio.gather(runtime.control.lanes(lanes), _tasks(lanes))
+        workers = _workers()
+        now = datetime.now(UTC)
+        return _json(
+            {
+                "lanes": [
+                    describe(each)
+                    | _told_of(None if tasks is None else tasks[each.lane], now)
+                    | {"workers": None if workers is None else workers.get(each.lane, [])}
+                    for each in found
+                ]
+            }
+        )
 
     @routes.post("/api/lanes/{type}/{priority}/pause", **openapi.PAUSE)
     async def pause(request: Request) -> Response:
@@ -40,6 +54,18 @@ def router(runtime: Runtime) -> APIRouter:
     async def resume(request: Request) -> Response:
         """Let a lane flow again."""
         return await _hold(request, paused=False)
+
+    async def _tasks(lanes: list[Lane]) -> dict[Lane, LaneTasks] | None:
+        try:
+            return await runtime.view.lanes(lanes)
+        except UnavailableError:
+            return None  # the view is being built anew, which readiness tells; the rest is known
+
+    def _workers() -> dict[Lane, list[str]] | None:
+        try:
+            return runtime.workers.by_lane()
+        except UnavailableError:
+            return None
 
     async def _hold(request: Request, *, paused: bool) -> Response:
         lane = _lane(request)
@@ -73,6 +99,14 @@ def describe(state: LaneState) -> dict[str, Any]:
     if control is not None:
         told |= {"since": control.at, "by": control.by, "reason": control.reason}
     return told
+
+
+def _told_of(tasks: LaneTasks | None, now: datetime) -> dict[str, Any]:
+    if tasks is None:
+        return {"oldest_seconds": None, "running": None}
+    # Another machine's clock may be ahead of ours.
+    age = None if tasks.oldest is None else max(0.0, (now - tasks.oldest).total_seconds())
+    return {"oldest_seconds": age, "running": tasks.running}
 
 
 def _reason(body: bytes) -> str | None:

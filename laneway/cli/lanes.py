@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @api_option()
 @json_option()
 def lanes(api: str | None, as_json: bool) -> None:
-    """List every lane: how much waits in it, and whether it is held."""
+    """List every lane: how much waits in it and how long, what runs, who works on it, and whether it is held."""
     with client_of(api) as client:
         _show(client.lanes(), as_json)
 
@@ -51,12 +51,17 @@ def _show(found: "list[LaneState]", as_json: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("lane", "waiting", "state", "since", "why", box=None, pad_edge=False, header_style="bold")
+    columns = ("lane", "waiting", "oldest", "running", "workers", "state", "since", "why")
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for each in found:
         why = " ".join(part for part in (each.reason, f"(by {each.by})" if each.by and each.paused else None) if part)
         table.add_row(
             f"{each.type}.{each.priority}",
             "" if each.lag is None else str(each.lag),
+            "" if each.oldest_seconds is None else f"{each.oldest_seconds:.1f} s",
+            "" if each.running is None else str(each.running),
+            # Names would not fit; `laneway workers` and --json tell them.
+            "" if each.workers is None else str(len(each.workers)),
             "[yellow]paused[/]" if each.paused else "flows",
             time_text(each.since) if each.since else "",
             escape(why if each.paused else ""),

@@ -126,7 +126,7 @@ class Client(PastClient):
         return self._run(operations.why(task_id))
 
     def lanes(self) -> "builtins.list[LaneState]":
-        """Every lane: how much waits in it, and whether it is held."""
+        """Every lane: how much waits in it and how long, what runs, who works on it, and whether it is held."""
         return self._run(operations.list_lanes())
 
     def workers(self) -> "builtins.list[WorkerView]":
@@ -303,7 +303,7 @@ class AsyncClient(AsyncPastClient):
         return await self._run(operations.why(task_id))
 
     async def lanes(self) -> "builtins.list[LaneState]":
-        """Every lane: how much waits in it, and whether it is held."""
+        """Every lane: how much waits in it and how long, what runs, who works on it, and whether it is held."""
         return await self._run(operations.list_lanes())
 
     async def workers(self) -> "builtins.list[WorkerView]":

@@ -106,6 +106,12 @@ class LaneState(msgspec.Struct, frozen=True):
     """When it was held or freed last."""
     by: str | None = None
     reason: str | None = None
+    oldest_seconds: float | None = None
+    """Since the oldest of its queued tasks was accepted."""
+    running: int | None = None
+    """How many of its tasks run; ``None`` where that is not known."""
+    workers: list[str] | None = None
+    """Who is alive and has partitions of it; ``None`` where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,7 @@ async def test_with_what_it_runs_until_it_stops(settings: Settings, tmp_path: Pa
                 assert {(each["name"], each["state"]) for each in checks_of(healthy)} == {
                     (name, "ok") for name in ("broker", "topics", "api", "clocks", "workers", "lanes")
                 }
+                await _lanes_tell_of_it_too(client, found.worker)
                 gate.with_name("gate-10").touch()
                 await client.wait(task.id)
             assert worker.process.returncode == 0
@@ -81,3 +82,14 @@ def doctor(settings: Settings, api: str) -> "subprocess.CompletedProcess[str]":
 def checks_of(told: "subprocess.CompletedProcess[str]") -> list[dict[str, str]]:
     checks: list[dict[str, str]] = json.loads(told.stdout)["checks"]
     return checks
+
+
+async def _lanes_tell_of_it_too(client: AsyncClient, worker: str) -> None:
+    async def told() -> bool:
+        lanes = {(lane.type, str(lane.priority)): lane for lane in await client.lanes()}
+        busy, idle = lanes[STEPS, "high"], lanes[STEPS, "low"]
+        assert (busy.running, busy.oldest_seconds, busy.workers) == (1, None, [worker])
+        assert (idle.running, idle.oldest_seconds, idle.workers) == (0, None, [worker])
+        return True
+
+    await eventually(told, within=20)
