@@ -14,6 +14,7 @@ from ingest.lean import HotRoutes, LeanRoutes
 from ingest.requests_log import RequestLines, RequestsLog
 from ingest.routes import (
     chat,
+    counts,
     dead_letters,
     documents,
     events,
@@ -72,7 +73,8 @@ def create_app(settings: Settings, registry: Registry, imports: tuple[str, ...] 
     app.state.lines = lines
     problems.install(app)
     app.add_middleware(RequestsLog, lines=lines)
-    of_tasks = (tasks, events, schedules, replays, dead_letters, files, chat)
+    # Before what takes any path under it for a task's id.
+    of_tasks = (counts, tasks, events, schedules, replays, dead_letters, files, chat)
     for noun in (*of_tasks, types, lanes, workers, documents, health):
         app.include_router(noun.router(runtime))
     app.include_router(dashboard.router(runtime))

@@ -24,6 +24,7 @@ TRY: Final = b"laneway-try"
 _TASKS: Final = "/api/tasks"
 _BATCH: Final = "/api/tasks/batch"
 _TASK: Final = "/api/tasks/"
+_COUNTS: Final = "/api/tasks/counts"
 _TASK_ROUTE: Final = "/api/tasks/{id}"
 _LINES: Final = frozenset(
     {b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/jsonlines"}
@@ -116,7 +117,12 @@ class LeanRoutes:
                 if path == _BATCH:
                     await self._serve(scope, receive, send, self._hot.submit_batch, _BATCH)
                     return
-            elif method == "GET" and path.startswith(_TASK) and len(path) > len(_TASK) > path.rfind("/"):
+            elif (
+                method == "GET"
+                and path.startswith(_TASK)
+                and len(path) > len(_TASK) > path.rfind("/")
+                and path != _COUNTS
+            ):
                 await self._serve(scope, receive, send, self._hot.get, _TASK_ROUTE)
                 return
         await self._app(scope, receive, send)

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from ingest.callback_contract import CALLBACKS
-from ingest.openapi import replays, workers
+from ingest.openapi import counts, replays, workers
 from ingest.openapi.parts import (
     ACCEPTED,
     CANNOT_KNOW,
@@ -403,6 +403,7 @@ def _small() -> dict[str, Any]:
         "Lane": lane,
         "LaneList": object_of({"lanes": {"type": "array", "items": lane}}, ["lanes"]),
         **replays.SCHEMAS,
+        **counts.SCHEMAS,
         "WorkerList": object_of({"workers": {"type": "array", "items": ref("WorkerView")}}, ["workers"]),
         "ScheduleList": object_of({"schedules": {"type": "array", "items": ref("Schedule")}}, ["schedules"]),
         "TypeList": object_of({"types": {"type": "array", "items": described}}, ["types"]),

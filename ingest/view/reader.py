@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import structlog
 
 from ingest.view import schema
+from ingest.view.counts import Counts, read_counts
 from ingest.view.lanes import LaneTasks, read_lanes
 from ingest.view.listing import Listing, Page, read_page
 from ingest.view.minutes import Minutes, read_minutes
@@ -141,6 +142,15 @@ class ViewReader:
         def read() -> dict[Lane, LaneTasks]:
             with self._own() as connection:
                 return read_lanes(connection, lanes)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+
+    async def counts(self) -> Counts:
+        """How many tasks there are of each lane and state."""
+
+        def read() -> Counts:
+            with self._own() as connection:
+                return read_counts(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 

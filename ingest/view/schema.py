@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Raised by any change of the tables: a file of another version is built anew from the log."""
 
 RETENTION_DAYS: Final = 7
+TaskRow = tuple[int, str, str, str, str, int, bytes, str, bytes]
+"""A row of `tasks`."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _TABLES: Final = """
@@ -32,6 +34,11 @@ CREATE TABLE tasks (
 CREATE UNIQUE INDEX tasks_by_id ON tasks (id);
 -- Serves every choice of the three: a listing merges the combinations that it asks for.
 CREATE INDEX tasks_by_kind ON tasks (type, state, priority, created_at, id);
+-- How many tasks there are, in the same transactions as these.
+CREATE TABLE counts (
+    type TEXT NOT NULL, priority TEXT NOT NULL, state TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (type, priority, state)
+) WITHOUT ROWID;
 -- Primary key in the order of a listing by label, so that a page is read off without sorting.
 CREATE TABLE labels (
     name TEXT NOT NULL, value TEXT NOT NULL, created_at INTEGER NOT NULL, id TEXT NOT NULL,

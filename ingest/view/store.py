@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from ingest.view import schema
+from ingest.view.counts import CountChanges
 from schemas.codec import decode
 from schemas.errors import UndecodableRecordError
 from schemas.status import State, Status, order
@@ -33,7 +34,6 @@ _START: Final = (-(2**63), "")
 
 
 _STEP_FORM: Final = struct.Struct(">IIIBQQ")
-_Row = tuple[int, str, str, str, str, int, bytes, str, bytes]
 _REPLAYED: Final = (2).to_bytes(4, "big")
 """Steps of further generations are not less."""
 _STEP: Final = 6
@@ -162,7 +162,9 @@ class ViewStore:
         if gone or claims:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                self._delete(gone)
+                counts = CountChanges()
+                self._delete(gone, counts)
+                counts.write(connection)
                 connection.executemany(
                     "DELETE FROM claims WHERE id = ? AND (created_at < ? OR EXISTS (SELECT 1 FROM tasks WHERE id = ?))",
                     [(each, cutoff, each) for each in claims],
@@ -267,13 +269,16 @@ class ViewStore:
         row = self._connection.execute("SELECT step FROM tasks WHERE id = ?", (status.id,)).fetchone()
         return row is not None and row[0] < step
 
-    def _stands(self, row: _Row) -> bool:
+    def _stands(self, row: schema.TaskRow) -> bool:
         found = self._connection.execute("SELECT step FROM tasks WHERE id = ?", (row[1],)).fetchone()
         return found is not None and found[0] == row[_STEP]
 
     def _write(self, changes: "_Changes") -> None:
         connection = self._connection
-        self._delete(list(changes.deleted))
+        counts = CountChanges()
+        self._delete(list(changes.deleted), counts)
+        counts.coming(connection, changes.rows)
+        counts.write(connection)
         # What is not ahead changes nothing, and nobody needs to have read it to know. A task's type, priority and time
         # stay what they are, so that an update leaves their indexes alone.
         before = connection.total_changes
@@ -320,11 +325,14 @@ class ViewStore:
             seq = self._connection.execute("INSERT INTO changes (ids) VALUES (?)", (ids,)).lastrowid or 0
             self._connection.execute("DELETE FROM changes WHERE seq <= ?", (seq - KEPT_CHANGES,))
 
-    def _delete(self, ids: Sequence[str]) -> None:
+    def _delete(self, ids: Sequence[str], counts: CountChanges) -> None:
         for task_id in ids:
-            row = self._connection.execute("SELECT document FROM tasks WHERE id = ?", (task_id,)).fetchone()
+            row = self._connection.execute(
+                "SELECT document, type, priority, state FROM tasks WHERE id = ?", (task_id,)
+            ).fetchone()
             if row is None:
                 continue
+            counts.gone(*row[1:])
             self._delete_labels(decode(row[0], Status))
             self._connection.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
 
@@ -344,7 +352,7 @@ class _Changes:
     """What a transaction is about to do."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, _Row] = {}
+        self.rows: dict[str, schema.TaskRow] = {}
         self.labels: dict[str, dict[str, str]] = {}
         self.deleted: set[str] = set()
         """Rows to go before others are written."""

@@ -6,6 +6,7 @@ from laneway import __version__
 from laneway.cli.bench import bench
 from laneway.cli.configuration import config
 from laneway.cli.consumers import consumers
+from laneway.cli.counts import counts
 from laneway.cli.dead_letters import dlq
 from laneway.cli.doctor import doctor
 from laneway.cli.failures import exit_code_of
@@ -32,7 +33,7 @@ def cli() -> None:
 _COMMANDS = (
     *(up, broker, api, worker, worker_process, replay_process),
     *(submit, status, timeline, why, list_tasks, cancel, results, types),
-    *(lanes, pause, resume, workers),
+    *(lanes, pause, resume, workers, counts),
     *(replay, dlq, schedule),
     *(topics, consumers, config, doctor, bench),
 )

@@ -114,6 +114,15 @@ class LaneState(msgspec.Struct, frozen=True):
     """Who is alive and has partitions of it; ``None`` where that is not known."""
 
 
+class TaskCount(msgspec.Struct, frozen=True):
+    """How many tasks of a type and a priority are in a state."""
+
+    type: str
+    priority: Priority
+    state: State
+    count: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """A request to be sent, by whichever kind of client."""
@@ -217,6 +226,12 @@ def list_lanes() -> Operation[list[LaneState]]:
     """Ask for every lane."""
     response = yield Request(method="GET", path="/api/lanes")
     return decoded(response, dict[str, list[LaneState]])["lanes"]
+
+
+def count_tasks() -> Operation[list[TaskCount]]:
+    """Ask how many tasks there are."""
+    response = yield Request(method="GET", path="/api/tasks/counts")
+    return decoded(response, dict[str, list[TaskCount]])["counts"]
 
 
 def list_workers() -> Operation[list[WorkerView]]:

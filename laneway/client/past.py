@@ -1,12 +1,12 @@
-"""What clients do with the past: replays and dead letters."""
+"""What clients do with the past: counts, replays and dead letters."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from laneway.client import replays
-from laneway.client.operations import Answer, Operation
+from laneway.client import operations, replays
+from laneway.client.operations import Answer, Operation, TaskCount
 from schemas.dead_letters import DeadLetter, DeadLetterPage
 from schemas.replay import ReplayView, Wish
 
@@ -17,6 +17,10 @@ class PastClient(ABC):
     @abstractmethod
     def _run(self, operation: Operation[Answer]) -> Answer:
         """Carry an operation's requests."""
+
+    def counts(self) -> list[TaskCount]:
+        """How many tasks there are by type, priority and state; combinations without any are left out."""
+        return self._run(operations.count_tasks())
 
     def replay(self, select: Mapping[str, Any], **options: Any) -> ReplayView:
         """Plan a replay of the tasks that ``select`` means, and run it unless ``dry_run`` is true."""
@@ -53,6 +57,10 @@ class AsyncPastClient(ABC):
     @abstractmethod
     async def _run(self, operation: Operation[Answer]) -> Answer:
         """Carry an operation's requests."""
+
+    async def counts(self) -> list[TaskCount]:
+        """How many tasks there are by type, priority and state; combinations without any are left out."""
+        return await self._run(operations.count_tasks())
 
     async def replay(self, select: Mapping[str, Any], **options: Any) -> ReplayView:
         """Plan a replay of the tasks that ``select`` means, and run it unless ``dry_run`` is true."""

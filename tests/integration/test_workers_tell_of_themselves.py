@@ -56,6 +56,7 @@ async def test_with_what_it_runs_until_it_stops(settings: Settings, tmp_path: Pa
                 await _lanes_tell_of_it_too(client, found.worker)
                 gate.with_name("gate-10").touch()
                 await client.wait(task.id)
+                assert await _counted(client) == {(STEPS, "high", "succeeded"): 1}
             assert worker.process.returncode == 0
 
             async def gone() -> bool:
@@ -93,3 +94,11 @@ async def _lanes_tell_of_it_too(client: AsyncClient, worker: str) -> None:
         return True
 
     await eventually(told, within=20)
+
+
+async def _counted(client: AsyncClient) -> dict[tuple[str, str, str], int]:
+    async def settled() -> dict[tuple[str, str, str], int] | None:
+        found = {(each.type, str(each.priority), str(each.state)): each.count for each in await client.counts()}
+        return found if (STEPS, "high", "running") not in found else None
+
+    return await eventually(settled, within=20) or {}

@@ -1,5 +1,6 @@
 """Any order, repetition and lateness of the records of any worker gives the view that a model of three lines gives."""
 
+from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
 
@@ -69,9 +70,32 @@ def test_the_furthest_status_stays(
     assert {(task, generation) for task, generation in view.ask("SELECT id, value FROM labels")} == {
         (task, str(each.generation)) for task, each in model.items()
     }
+    assert counted(view) == Counter((each.type, each.priority.value, each.state.value) for each in model.values())
+    # A tombstone takes its task away, with a status of another one in the same transaction or none; so does pruning.
+    gone = data.draw(st.sets(st.sampled_from(sorted(model))), label="gone")
     state = data.draw(st.sampled_from(sorted({each.state for each in model.values()})), label="state")
     page = view.page(Listing(state=state))
     assert {decode(each, Status).id for each in page.documents} == {
         task for task, each in model.items() if each.state is state
     }
+    view.apply([*(task.encode() for task in sorted(gone)), record("d", 1, 0, 0, State.QUEUED, "one")])
+    left = {task: each for task, each in model.items() if task not in gone}
+    assert counted(view) == Counter(
+        [("t", "normal", "queued"), *((each.type, each.priority.value, each.state.value) for each in left.values())]
+    )
+    while view.store.prune(NOW + timedelta(days=1000)):
+        pass
+    assert counted(view) == Counter(
+        [
+            ("t", "normal", "queued"),
+            *(("t", "normal", each.state.value) for each in left.values() if not each.state.final),
+        ]
+    )
     view.store.close()
+
+
+def counted(view: View) -> Counter[tuple[str, str, str]]:
+    """What the view says, by what an independent count of its rows says too."""
+    rows = view.ask("SELECT type, priority, state, number FROM counts WHERE number <> 0")
+    assert sorted(rows) == sorted(view.ask("SELECT type, priority, state, count(*) FROM tasks GROUP BY 1, 2, 3"))
+    return Counter({(str(name), str(priority), str(state)): int(str(n)) for name, priority, state, n in rows})
