@@ -21,9 +21,10 @@ from tests.support.workers import running_worker
 MODULE = "tests.support.due_handlers"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("count", "longest", "judged"),
-    [(500, 30.0, False), pytest.param(10_000, 60.0, True, marks=pytest.mark.long)],
+    [(500, 30.0, False), (10_000, 60.0, True)],
     ids=["500", "10000"],
 )
 async def test_each_starts_and_none_early(

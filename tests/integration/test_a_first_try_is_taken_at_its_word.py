@@ -44,6 +44,7 @@ async def test_a_later_try_finds_what_the_first_made_on_another_instance(setting
     assert differs.status_code == httpx.codes.CONFLICT
 
 
+@pytest.mark.long
 async def test_a_status_without_its_task_gets_it_with_the_next_try(settings: Settings, tmp_path: Path) -> None:
     with running_api(settings, tmp_path / "api.log") as api:
         await api.ready()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -73,6 +74,7 @@ def _committed_to_the_end(admin: AdminClient, settings: Settings, topics: Topics
     return reached
 
 
+@pytest.mark.long
 async def test_a_record_that_comes_long_after_its_task_has_ended_runs_nothing(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from tests.support.source_tree import ROOT
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 MODULE = "tests.support.replay_handlers"
 TYPES = ("past.echo", "past.failing")

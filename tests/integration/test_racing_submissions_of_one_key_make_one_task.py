@@ -67,7 +67,7 @@ def _records(settings: Settings) -> dict[str, list[Record]]:
     return found
 
 
-@pytest.mark.parametrize("one_view", [True, False], ids=["one view", "two views"])
+@pytest.mark.parametrize("one_view", [pytest.param(True, marks=pytest.mark.long), False], ids=["one view", "two views"])
 async def test_equal_requests_are_one_task(settings: Settings, tmp_path: Path, one_view: bool) -> None:
     made = set()
     async with _two_apis(settings, tmp_path, one_view=one_view) as clients:

@@ -43,6 +43,7 @@ async def test_a_rate_holds_on_two_workers_together(settings: Settings, tmp_path
     assert starts[-1] - began > (60 - 22) / 20
 
 
+@pytest.mark.long
 async def test_others_take_no_longer_beside_a_paused_key(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path
     took: dict[int, float] = {}

@@ -29,6 +29,7 @@ NOTHING = "test.echo"
 BETWEEN_TASK_AND_PROGRESS = "after_firing:6"
 
 
+@pytest.mark.long
 async def test_a_killed_and_a_frozen_scheduler_lose_and_repeat_nothing(settings: Settings, tmp_path: Path) -> None:
     await _each_second_once(settings, tmp_path, seconds=40, kills=1, freezes=1)
 

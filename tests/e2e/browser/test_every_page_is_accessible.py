@@ -17,7 +17,7 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
 GRAVE: Final = {"serious", "critical"}
 
 
-@pytest.mark.parametrize("look", ["light", "phone", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.parametrize("look", ["light", *(pytest.param(look, marks=pytest.mark.long) for look in ("phone", "dark"))])
 async def test_every_page(visit: Visit, look: str) -> None:
     findings: list[str] = []
     async with visit("/", **LOOKS[look]) as page:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.task import Lane
@@ -87,7 +87,8 @@ class OffsetSampler:
             {tp: LATEST for lane in self._lanes for tp in self._asked(lane)}, request_timeout=_WITHIN
         )
         # Not by `describe_consumer_groups`, of which the same holds as of commits (librdkafka #4605).
-        stable = {group.id for group in self._admin.list_groups(timeout=_WITHIN) if str(group.state) == "Stable"}
+        groups = self._admin.list_consumer_groups(request_timeout=_WITHIN).result().valid
+        stable = {group.group_id for group in groups if group.state == ConsumerGroupState.STABLE}
         ends = {(tp.topic, tp.partition): future.result().offset for tp, future in ending.items()}
         now = time.time()
         return [
