@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pydantic import SecretStr
+
 from laneway.registry import Registry
 from laneway.stack import presence
 from laneway.stack.broker import SupervisedBroker
@@ -17,6 +19,7 @@ from laneway.stack.children import WRONG_USE, Child, ChildEvents
 from laneway.stack.demo import DOCUMENTS, check_samples, run_demo
 from laneway.stack.ports import claim
 from laneway.stack.report import Report
+from laneway.stack.signing import callback_secret
 from laneway.stack.workers import Death, SupervisedWorker, WorkerEvents, claim_names, watch_over
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings, environment_for
@@ -86,6 +89,7 @@ class Stack:
                 check_samples()
                 if "chat.documents_dir" not in self._plan.chosen:
                     self._decide(chat__documents_dir=DOCUMENTS)
+            self._sign_callbacks()
             self._claim_ports()
             work = asyncio.ensure_future(self._work())
             for number in _SIGNALS:
@@ -136,6 +140,13 @@ class Stack:
             changed = getattr(self._settings, section).model_copy(update={leaf: value})
             self._settings = self._settings.model_copy(update={section: changed})
             self._decided[f"{section}.{leaf}"] = value
+
+    def _sign_callbacks(self) -> None:
+        """Have a secret for callbacks, so that they work at once. It is not told to others on this machine."""
+        if self._settings.callbacks.secrets is None:
+            secret = SecretStr(callback_secret(self._data_dir))
+            signed = self._settings.callbacks.model_copy(update={"secrets": secret})
+            self._settings = self._settings.model_copy(update={"callbacks": signed})
 
     def _claim_ports(self) -> None:
         api = self._settings.api
