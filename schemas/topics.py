@@ -193,7 +193,13 @@ class Topics:
                 {"cleanup.policy": "compact,delete", "retention.ms": _ms(CANCELLATION_RETENTION)},
             ),
             spec(
-                self.workers, {"cleanup.policy": "compact,delete", "retention.ms": _ms(DAY), "segment.ms": _ms(DAY / 4)}
+                self.workers,
+                # Read from its start by every API process, and a report is of no use after some minutes.
+                {
+                    "cleanup.policy": "compact,delete",
+                    "retention.ms": _ms(timedelta(hours=1)),
+                    "segment.ms": _ms(timedelta(minutes=15)),
+                },
             ),
             spec(self.audit, {"cleanup.policy": "delete", "retention.ms": _ms(AUDIT_RETENTION)}),
             spec(self.suspects, {"cleanup.policy": "compact,delete", "retention.ms": _ms(TASK_RETENTION)}),
