@@ -18,7 +18,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from laneway.kafka.clients import client_config
+from laneway.kafka.clients import reader_config
 from laneway.kafka.reading import records_until
 from schemas import codec
 from schemas.errors import BrokerUnavailableError, UndecodableRecordError
@@ -75,11 +75,8 @@ class MarkerReader:
         self.steps = 0
         """Records read so far; from any thread."""
         self._topics = Topics(settings.kafka.topic_prefix)
-        config = client_config(settings, "laneway-markers")
         self._consumer_config = {
-            **config,
-            "group.id": f"{settings.kafka.topic_prefix}markers",  # required by the client; never joined
-            "enable.auto.commit": False,
+            **reader_config(settings, "laneway-markers", "markers"),
             "enable.partition.eof": False,
             "queued.max.messages.kbytes": 8_192,  # else it fetches ahead as much as 64 MB that nobody asked for
             "fetch.wait.max.ms": 2,

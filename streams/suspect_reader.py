@@ -5,7 +5,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from laneway.kafka.clients import client_config
+from laneway.kafka.clients import reader_config
 from laneway.kafka.reading import records_until
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
@@ -26,9 +26,7 @@ class SuspectReader:
         topics = Topics(settings.kafka.topic_prefix)
         self._topic = topics.suspects
         self._config = {
-            **client_config(settings, "laneway-suspects"),
-            "group.id": f"{settings.kafka.topic_prefix}suspects",  # required by the client; never joined
-            "enable.auto.commit": False,
+            **reader_config(settings, "laneway-suspects", "suspects"),
             "fetch.wait.max.ms": 2,
             "queued.max.messages.kbytes": 1_024,
         }

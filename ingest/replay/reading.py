@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from ingest.replay.choosing import Past
-from laneway.kafka.clients import client_config, failure
+from laneway.kafka.clients import client_config, failure, reader_config
 from schemas.errors import BrokerUnavailableError
 from schemas.replay import Selection, Source, SourceRange
 from schemas.settings import Settings
@@ -54,9 +54,7 @@ class PastReader:
         self._ends: dict[tuple[str, int], int] = {}
         self._consumer = Consumer(
             {
-                **client_config(settings, client_id),
-                "group.id": f"{settings.kafka.topic_prefix}replay-reader",  # demanded by the client; never joined
-                "enable.auto.commit": False,
+                **reader_config(settings, client_id, "replay-reader"),
                 "auto.offset.reset": "earliest",  # what retention has taken meanwhile is gone
                 "enable.partition.eof": True,
                 "max.partition.fetch.bytes": burst_bytes,

@@ -22,7 +22,7 @@ from ingest.view import schema
 from ingest.view.mender import Mender
 from ingest.view.notices import NoticeWriter
 from ingest.view.store import StatusRecord, ViewStore
-from laneway.kafka.clients import client_config
+from laneway.kafka.clients import client_config, reader_config
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 from schemas.topics import Topics
@@ -169,9 +169,7 @@ class Materialiser:
     def _consumer(self) -> Consumer:
         return Consumer(
             {
-                **client_config(self._settings, "laneway-view"),
-                "group.id": f"{self._settings.kafka.topic_prefix}view",  # demanded by the client; never joined
-                "enable.auto.commit": False,
+                **reader_config(self._settings, "laneway-view", "view"),
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 500,

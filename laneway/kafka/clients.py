@@ -49,6 +49,24 @@ def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
     }
 
 
+def reader_config(settings: Settings, client_id: str, name: str) -> dict[str, Any]:
+    """Options for a consumer that assigns itself partitions and keeps its positions itself.
+
+    Args:
+        settings: say which cluster.
+        client_id: of the client.
+        name: of the group that the client demands, and that it never joins.
+
+    Raises:
+        ConfigurationError: no cluster is set.
+    """
+    return {
+        **client_config(settings, client_id),
+        "group.id": f"{settings.kafka.topic_prefix}{name}",
+        "enable.auto.commit": False,
+    }
+
+
 def failure(message: Message) -> KafkaError | None:
     """What a consumer was given instead of a record, unless the client mends it by itself.
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from laneway.kafka.clients import client_config
+from laneway.kafka.clients import reader_config
 from laneway.kafka.reading import records_until
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
@@ -22,9 +22,7 @@ def latest_values(settings: Settings, topic: str, most: int) -> list[bytes]:
     """
     consumer = Consumer(
         {
-            **client_config(settings, "laneway-latest"),
-            "group.id": f"{settings.kafka.topic_prefix}latest",  # demanded by the client; never joined
-            "enable.auto.commit": False,
+            **reader_config(settings, "laneway-latest", "latest"),
             "fetch.wait.max.ms": 2,
         }
     )

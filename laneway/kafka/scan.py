@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from laneway.kafka.clients import client_config
+from laneway.kafka.clients import reader_config
 from laneway.kafka.reading import records_until
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
@@ -38,9 +38,7 @@ class KeyScanner:
     def __init__(self, settings: Settings, topic: str, client_id: str) -> None:
         self._topic = topic
         self._config = {
-            **client_config(settings, client_id),
-            "group.id": f"{settings.kafka.topic_prefix}scan",  # demanded by the client; never joined
-            "enable.auto.commit": False,
+            **reader_config(settings, client_id, "scan"),
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 2,
             "queued.max.messages.kbytes": 8_192,

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from laneway.kafka.clients import client_config, failure
+from laneway.kafka.clients import failure, reader_config
 from laneway.kafka.ends import LogEnds
 from laneway.kafka.records import TableRecord
 from schemas.errors import BrokerUnavailableError
@@ -45,9 +45,7 @@ class TableFollower:
         self._places = [(topic, number) for topic in topics for number in range(settings.kafka.partitions)]
         self._ends = {topic: LogEnds(settings, topic) for topic in topics}
         self._config = {
-            **client_config(settings, client_id),
-            "group.id": f"{settings.kafka.topic_prefix}table",  # demanded by the client; never joined
-            "enable.auto.commit": False,
+            **reader_config(settings, client_id, "table"),
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": 8_192,

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from laneway.kafka.clients import client_config, failure
+from laneway.kafka.clients import failure, reader_config
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 
@@ -90,9 +90,7 @@ class LogTail:
         self._partitions = settings.kafka.partitions
         self._client_id = client_id
         self._config = {
-            **client_config(settings, client_id),
-            "group.id": f"{settings.kafka.topic_prefix}tail",  # demanded by the client; never joined
-            "enable.auto.commit": False,
+            **reader_config(settings, client_id, "tail"),
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 100,
             "queued.max.messages.kbytes": 16_384,
