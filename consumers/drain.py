@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from consumers.reader import HOPELESS, Start
+from consumers.reader import HOPELESS, Start, partitions_of
 from consumers.sinks.sink import Part, Sink
 from laneway.kafka.clients import client_config
 from schemas.errors import BrokerUnavailableError, ConfigurationError, SinkFencedError, SinkUnavailableError
@@ -124,7 +124,7 @@ class Drain:
             SinkError: the sink refuses.
         """
         try:
-            self._look_for_topic()
+            partitions_of(self._consumer, self._topic, self._settings)
             self._consumer.subscribe([self._topic], on_assign=self._gain, on_revoke=self._lose, on_lost=self._lose)
             while not self._stopping and not self._caught_up():
                 self._step()
@@ -139,16 +139,6 @@ class Drain:
         progress = self._progress()
         self._tell(progress)
         return progress
-
-    def _look_for_topic(self) -> None:
-        try:
-            found = self._consumer.list_topics(self._topic, timeout=_ASK_SECONDS).topics[self._topic]
-        except KafkaException as error:
-            raise BrokerUnavailableError(
-                f"no broker answers at {self._settings.bootstrap_servers}: {error.args[0].str()}"
-            ) from error
-        if found.error is not None:
-            raise ConfigurationError(self._topic, found.error.str(), "a topic that is there; see `laneway topics plan`")
 
     def _step(self) -> None:
         if self._waiting is None:

@@ -81,7 +81,6 @@ class ResultGroups:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._topics = Topics(settings.kafka.topic_prefix)
         self._config = client_config(settings, "laneway-groups")
 

@@ -215,16 +215,9 @@ class TopicReader:
             self._wake()
 
     def _join(self) -> None:
-        try:
-            found = self._consumer.list_topics(self._topic, timeout=_ASK_SECONDS).topics[self._topic]
-        except KafkaException as error:
-            raise BrokerUnavailableError(
-                f"no broker answers at {self._settings.bootstrap_servers}: {error.args[0].str()}"
-            ) from error
-        if found.error is not None:
-            raise ConfigurationError(self._topic, found.error.str(), "a topic that is there; see `laneway topics plan`")
+        numbers = partitions_of(self._consumer, self._topic, self._settings)
         if self._group is None:
-            partitions = [TopicPartition(self._topic, partition) for partition in sorted(found.partitions)]
+            partitions = [TopicPartition(self._topic, partition) for partition in numbers]
             self._own(partitions)
             self._consumer.assign(self._placed(partitions))
         else:
@@ -320,3 +313,21 @@ class TopicReader:
         return [
             TopicPartition(each.topic, each.partition, int(self._start) if offset is None else offset) for each in fresh
         ]
+
+
+def partitions_of(consumer: Consumer, topic: str, settings: Settings) -> list[int]:
+    """Numbers of a topic's partitions, in order.
+
+    Raises:
+        BrokerUnavailableError: no broker answers.
+        ConfigurationError: there is no such topic.
+    """
+    try:
+        found = consumer.list_topics(topic, timeout=_ASK_SECONDS).topics[topic]
+    except KafkaException as error:
+        raise BrokerUnavailableError(
+            f"no broker answers at {settings.bootstrap_servers}: {error.args[0].str()}"
+        ) from error
+    if found.error is not None:
+        raise ConfigurationError(topic, found.error.str(), "a topic that is there; see `laneway topics plan`")
+    return sorted(found.partitions)
