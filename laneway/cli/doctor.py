@@ -11,9 +11,9 @@ from laneway import __version__
 from laneway.cli.api import address_of, client_of
 from laneway.cli.configuration import configured
 from laneway.cli.failures import DONE, FAILED
-from laneway.cli.modules import load_types
 from laneway.cli.options import api_option, import_option, json_option
 from laneway.cli.output import console, show_json
+from laneway.cli.topics import wanted
 
 if TYPE_CHECKING:
     import httpx
@@ -63,22 +63,16 @@ def doctor(imports: tuple[str, ...], api: str | None, as_json: bool) -> int:
 
 
 def _of_broker(settings: "Settings", imports: tuple[str, ...]) -> Iterator[Check]:
-    from laneway.kafka.admin import TopicAdmin
     from schemas.errors import BrokerUnavailableError, ConfigurationError
-    from schemas.topics import Topics
 
     try:
         servers = settings.bootstrap_servers
     except ConfigurationError as error:
         yield Check("broker", "failed", str(error), "set LANEWAY_KAFKA__BOOTSTRAP_SERVERS, or start `laneway up`")
         return
-    specs = Topics(settings.kafka.topic_prefix).specs(
-        load_types(imports).names,
-        partitions=settings.kafka.partitions,
-        replication_factor=settings.kafka.replication_factor,
-    )
+    admin, specs = wanted(imports)
     try:
-        changes = TopicAdmin(settings).plan(specs)
+        changes = admin.plan(specs)
     except BrokerUnavailableError as error:
         yield Check("broker", "failed", f"{servers}: {error}", "start it, or correct LANEWAY_KAFKA__BOOTSTRAP_SERVERS")
         return
@@ -112,7 +106,7 @@ def _of_api(api: str | None) -> Iterator[Check]:
         yield Check("workers", "warning", f"the API cannot tell: {error}")
         return
     yield from _of_workers(workers)
-    yield from _of_lanes(lanes, [worker for worker in workers if worker.alive])
+    yield from _of_lanes(lanes)
 
 
 def _of_workers(workers: "list[WorkerView]") -> Iterator[Check]:
@@ -131,14 +125,13 @@ def _of_workers(workers: "list[WorkerView]") -> Iterator[Check]:
             yield Check("workers", "warning", f"{worker.worker} runs {worker.version}, this is {__version__}")
 
 
-def _of_lanes(lanes: "list[LaneState]", alive: "list[WorkerView]") -> Iterator[Check]:
-    covered = {(share.type, share.priority) for worker in alive for share in worker.lanes if share.partitions}
+def _of_lanes(lanes: "list[LaneState]") -> Iterator[Check]:
     for lane in lanes:
         name = f"{lane.type}.{lane.priority}"
         if lane.paused:
             why = f": {lane.reason}" if lane.reason else ""
             yield Check("lanes", "warning", f"{name} is held{why}", f"laneway resume {lane.type} {lane.priority}")
-        elif lane.lag and (lane.type, lane.priority) not in covered:
+        elif lane.lag and lane.workers == []:
             said = f"{name}: {lane.lag} wait, and no worker has the lane"
             yield Check("lanes", "failed", said, f"laneway worker --types {lane.type}")
         elif lane.lag and lane.lag > _LONG_LAG:

@@ -22,7 +22,7 @@ def topics() -> None:
 @json_option()
 def plan(imports: tuple[str, ...], as_json: bool) -> None:
     """Show what `apply` would do; changes nothing."""
-    admin, specs = _wanted(imports)
+    admin, specs = wanted(imports)
     _show(admin.plan(specs), len(specs), "to do", as_json)
 
 
@@ -31,7 +31,7 @@ def plan(imports: tuple[str, ...], as_json: bool) -> None:
 @json_option()
 def apply(imports: tuple[str, ...], as_json: bool) -> None:
     """Create what is missing and set what differs; safe to repeat."""
-    admin, specs = _wanted(imports)
+    admin, specs = wanted(imports)
     _show(admin.apply(specs), len(specs), "done", as_json)
 
 
@@ -40,12 +40,13 @@ def apply(imports: tuple[str, ...], as_json: bool) -> None:
 @json_option()
 def verify(imports: tuple[str, ...], as_json: bool) -> None:
     """Fail unless every topic is there as it should be."""
-    admin, specs = _wanted(imports)
+    admin, specs = wanted(imports)
     admin.verify(specs)
     _show([], len(specs), "to do", as_json)
 
 
-def _wanted(imports: tuple[str, ...]) -> "tuple[TopicAdmin, list[TopicSpec]]":
+def wanted(imports: tuple[str, ...]) -> "tuple[TopicAdmin, list[TopicSpec]]":
+    """The cluster that is set, and the topics that it should have for the built-in types and those of ``imports``."""
     from laneway.kafka.admin import TopicAdmin
     from schemas.topics import Topics
 

@@ -94,7 +94,7 @@ class KeyScanner:
         moments: Sequence[datetime],
         most: int,
     ) -> Found:
-        with self._consumer() as consumer:
+        with self._consumer(topic) as consumer:
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
 
             def at(moment: datetime) -> int:
@@ -127,7 +127,7 @@ class KeyScanner:
         ]
 
     @contextmanager
-    def _consumer(self) -> Iterator[Consumer]:
+    def _consumer(self, topic: str) -> Iterator[Consumer]:
         try:
             consumer = self._idle.get_nowait()
         except Empty:
@@ -137,7 +137,7 @@ class KeyScanner:
         except (KafkaException, TimeoutError) as error:
             # One that saw its broker go may ask the wrong one for ever.
             consumer.close()
-            raise BrokerUnavailableError(f"{self._topic} cannot be read: {error}") from error
+            raise BrokerUnavailableError(f"{topic} cannot be read: {error}") from error
         except BaseException:
             consumer.close()
             raise
