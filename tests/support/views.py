@@ -1,6 +1,5 @@
 """A status view without a broker."""
 
-from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +36,7 @@ class View:
         self.store = ViewStore(self.path, "cluster/topic", 1)
         self._next = 0
 
-    def apply(self, statuses: Iterable[Status | bytes]) -> None:
+    def apply(self, *statuses: Status | bytes) -> None:
         """Apply in one transaction; bytes are the key of a tombstone."""
         records = [
             StatusRecord(0, place, each, None)
@@ -58,6 +57,11 @@ class View:
         times = list(clock) or [0.0]
         with closing(connect(self.path, read_only=True)) as connection:
             return read_page(connection, listing, clock=lambda: times.pop(0) if len(times) > 1 else times[0])
+
+    def find(self, task_id: str = "a") -> Status | None:
+        """What the view has of a task."""
+        found = self.ask("SELECT document FROM tasks WHERE id = ?", task_id)
+        return decode(found[0][0], Status) if found else None  # type: ignore[arg-type]
 
     def all(self) -> dict[str, Status]:
         """Every task."""

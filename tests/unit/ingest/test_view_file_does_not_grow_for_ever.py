@@ -22,14 +22,16 @@ def test_the_file_is_stable_over_generations_of_tasks(tmp_path: Path) -> None:
     for generation in range(6):
         at = NOW + generation * A_GENERATION
         view.apply(
-            status(
-                f"{generation}-{place}",
-                State.SUCCEEDED,
-                created_at=at + timedelta(milliseconds=place),
-                updated_at=at,
-                labels={"tenant": str(place % 50)},
+            *(
+                status(
+                    f"{generation}-{place}",
+                    State.SUCCEEDED,
+                    created_at=at + timedelta(milliseconds=place),
+                    updated_at=at,
+                    labels={"tenant": str(place % 50)},
+                )
+                for place in range(TASKS)
             )
-            for place in range(TASKS)
         )
         while view.store.prune(at + timedelta(seconds=1)):
             pass
@@ -42,9 +44,9 @@ def test_the_file_is_stable_over_generations_of_tasks(tmp_path: Path) -> None:
 def test_a_step_is_bounded_and_passes_over_what_is_not_over(tmp_path: Path) -> None:
     view = View(tmp_path)
     waiting, over = 2 * PRUNE_STEP + 7, PRUNE_STEP
-    view.apply(status(f"w{place}", created_at=NOW + timedelta(milliseconds=place)) for place in range(waiting))
+    view.apply(*(status(f"w{place}", created_at=NOW + timedelta(milliseconds=place)) for place in range(waiting)))
     later = NOW + timedelta(minutes=1)
-    view.apply(status(f"x{place}", State.DEAD_LETTERED, created_at=later, updated_at=later) for place in range(over))
+    view.apply(*(status(f"x{place}", State.DEAD_LETTERED, created_at=later, updated_at=later) for place in range(over)))
     then = NOW + A_GENERATION
     left = []
     while True:
@@ -56,7 +58,7 @@ def test_a_step_is_bounded_and_passes_over_what_is_not_over(tmp_path: Path) -> N
     assert left == [waiting + over, waiting + over, waiting + 7, waiting]
     assert set(view.all()) == {f"w{place}" for place in range(waiting)}
     # The next round finds what has ended since at the oldest end.
-    view.apply([status("w0", State.CANCELLED)])
+    view.apply(status("w0", State.CANCELLED))
     while view.store.prune(then):
         pass
     assert "w0" not in view.all()
@@ -68,12 +70,12 @@ def test_a_reader_that_does_not_end_costs_one_wait_each_time_the_log_has_doubled
     monkeypatch.setattr(store, "WAL_LIMIT", 100_000)
     monkeypatch.setattr(store, "_READERS_MS", 1)
     view = View(tmp_path)
-    view.apply([status()])
+    view.apply(status())
     wal = view.path.with_name("status.db-wal")
     with closing(connect(view.path, read_only=True)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM tasks").fetchone()
-        view.apply(status(f"a{place}") for place in range(2_000))
+        view.apply(*(status(f"a{place}") for place in range(2_000)))
         view.store.bound_log()
         assert wal.stat().st_size > 100_000
         assert view.store.next_bound == 2 * wal.stat().st_size

@@ -57,7 +57,7 @@ def test_the_furthest_status_stays(
 
     view = View(tmp_path_factory.mktemp("view"))
     for begin, end in pairwise(cuts):
-        view.apply(coming[begin:end])
+        view.apply(*coming[begin:end])
     assert view.all() == model
     furthest = {
         task: max((each.generation, each.attempt, each.deferrals, RANK[each.state]) for each in life if each.id == task)
@@ -78,7 +78,7 @@ def test_the_furthest_status_stays(
     assert {decode(each, Status).id for each in page.documents} == {
         task for task, each in model.items() if each.state is state
     }
-    view.apply([*(task.encode() for task in sorted(gone)), record("d", 1, 0, 0, State.QUEUED, "one")])
+    view.apply(*(task.encode() for task in sorted(gone)), record("d", 1, 0, 0, State.QUEUED, "one"))
     left = {task: each for task, each in model.items() if task not in gone}
     assert counted(view) == Counter(
         [("t", "normal", "queued"), *((each.type, each.priority.value, each.state.value) for each in left.values())]

@@ -43,7 +43,7 @@ def tasks(view: View) -> list[Status]:
 @pytest.fixture(scope="module")
 def view(tmp_path_factory: pytest.TempPathFactory) -> View:
     made = View(tmp_path_factory.mktemp("view"))
-    made.apply(some(random.Random(11)))
+    made.apply(*some(random.Random(11)))
     return made
 
 

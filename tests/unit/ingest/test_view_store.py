@@ -2,7 +2,7 @@
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,50 +15,9 @@ from ingest.view.schema import RETENTION_DAYS, connect
 from ingest.view.store import KEPT_CHANGES, TOLD_CHANGES, StatusRecord, ViewStore, _step
 from schemas.codec import decode, encode
 from schemas.status import ErrorInfo, State, Status, supersedes
-from schemas.task import Priority
+from tests.support.views import NOW, View, status
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 PARTITIONS = 1
-
-
-def status(task_id: str = "a", state: State = State.QUEUED, **changes: object) -> Status:
-    fields: dict[str, object] = {
-        "id": task_id,
-        "type": "t",
-        "priority": Priority.NORMAL,
-        "state": state,
-        "max_attempts": 3,
-        "created_at": NOW,
-        "updated_at": NOW,
-    }
-    return Status(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-class View:
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "status.db"
-        self.store = ViewStore(self.path, "cluster/topic", PARTITIONS)
-        self.next = 0
-
-    def apply(self, *statuses: Status | bytes) -> None:
-        """Apply in one transaction; bytes are the key of a tombstone."""
-        records = [
-            StatusRecord(0, self.next + place, each, None)
-            if isinstance(each, bytes)
-            else StatusRecord(0, self.next + place, each.id.encode(), encode(each))
-            for place, each in enumerate(statuses)
-        ]
-        self.next += len(records)
-        self.store.apply("status", records, {0: self.next})
-
-    def ask(self, question: str, *values: object) -> list[tuple[object, ...]]:
-        with closing(connect(self.path, read_only=True)) as connection:
-            return connection.execute(question, values).fetchall()
-
-    def find(self, task_id: str = "a") -> Status | None:
-        found = self.ask("SELECT document FROM tasks WHERE id = ?", task_id)
-        return decode(found[0][0], Status) if found else None  # type: ignore[arg-type]
-
 
 STATUSES = st.builds(
     lambda generation, attempt, deferrals, state, began, updated: status(
