@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
@@ -20,6 +20,7 @@ from laneway.kafka.table import TableFollower
 from laneway.kafka.wire import EncodedRecord, encoded_record
 from schemas import codec
 from schemas.control import OPERATOR, Cancellation, Cancelled, LaneControl
+from schemas.due_change import DueChange
 from schemas.errors import BrokerUnavailableError, TaskNotFoundError, UnavailableError, UndecodableRecordError
 from schemas.headers import cloud_event, timestamp
 from schemas.outcome import Outcome
@@ -30,8 +31,10 @@ from schemas.topics import Topics, partition_of
 
 log = structlog.get_logger(__name__)
 
+Asked = TypeVar("Asked", Cancellation, DueChange)
+
 _ANSWERED_WITHIN: Final = 5.0
-"""Seconds that a worker has to answer a cancellation; one that has not stays asked."""
+"""Seconds that a worker has to answer a request; one that has not stays asked."""
 _TOLD_WITHIN: Final = timedelta(seconds=5)
 
 
@@ -67,7 +70,8 @@ class ControlDesk:
         self._lookup = lookup
         self._lags = LaneLags(settings)
         self._lanes: dict[Lane, LaneControl] = {}
-        self._waiting: dict[str, list[asyncio.Future[Cancellation]]] = {}
+        self._waiting: dict[str, list[Callable[[bytes], None]]] = {}
+        """By key: who waits for an answer there."""
         self._follower = TableFollower(
             settings, [self._topics.control, self._topics.cancellations], self._take, "laneway-api-control"
         )
@@ -91,16 +95,14 @@ class ControlDesk:
             return Answer(what_it_was(status), status.state)
         asked = cancellation_of(status, datetime.now(UTC))
         number = partition_of(status.ordering_key or task_id, self._partitions)
-        with self._answer_for(task_id) as answer:
-            await self._log.send([self._cancellation(number, task_id, codec.encode(asked))], urgent=True)
-            try:
-                answered = await asyncio.wait_for(answer, _ANSWERED_WITHIN)
-            except TimeoutError:
-                log.warning("cancellation not answered yet", task_id=task_id, type=status.type)
-                return Answer(Cancelled.REQUESTED, status.state)
+        answered = await self.ask(
+            "cancellation", number, task_id, codec.encode(asked), Cancellation, lambda found: found.answered
+        )
+        if answered is None:
+            return Answer(Cancelled.REQUESTED, status.state)
         if answered.outcome is Cancelled.WHILE_RUNNING:
             return Answer(Cancelled.WHILE_RUNNING, State.RUNNING)
-        status = await self._strongly(task_id)
+        status = await self.strongly(task_id)
         if status.generation != asked.generation:
             # It had ended before anybody answered, and was replayed meanwhile: the replay was not called off.
             return Answer(Cancelled.TOO_LATE, status.state)
@@ -150,7 +152,49 @@ class ControlDesk:
             raise UnavailableError(str(error)) from error
         return [LaneState(lane, lags.get(lane), self._lanes.get(lane)) for lane in lanes]
 
-    async def _strongly(self, task_id: str) -> Status:
+    async def ask(
+        self,
+        kind: str,
+        number: int,
+        key: str,
+        value: bytes,
+        answer: type[Asked],
+        meant: Callable[[Asked], bool],
+    ) -> Asked | None:
+        """Put a request into ``cancellations``, for whoever has its partition.
+
+        Args:
+            kind: of the record.
+            number: the partition of the task.
+            key: of the request, and of its answer.
+            value: the request.
+            answer: what it is answered with.
+            meant: whether a record is the answer.
+
+        Returns:
+            The answer; ``None`` when there was none within the bound: the request stays.
+        """
+        heard: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
+
+        def hear(data: bytes) -> None:
+            found = codec.decode(data, answer)
+            if meant(found) and not heard.done():
+                heard.set_result(found)
+
+        self._waiting.setdefault(key, []).append(hear)
+        try:
+            await self._log.send([self._record(kind, self._topics.cancellations, number, key, value)], urgent=True)
+            return await asyncio.wait_for(heard, _ANSWERED_WITHIN)
+        except TimeoutError:
+            log.warning("request of an operator not answered yet", kind=kind, key=key)
+            return None
+        finally:
+            waiting = self._waiting[key]
+            waiting.remove(hear)
+            if not waiting:
+                del self._waiting[key]
+
+    async def strongly(self, task_id: str) -> Status:
         """The status as the log has it now."""
         await self._view.reach(await self._view.ends())
         found = self._view.find(task_id)
@@ -181,18 +225,6 @@ class ControlDesk:
         with contextlib.suppress(UnavailableError):  # it is in the log; the view will have it
             await self._view.reach({number: appended.last[self._topics.status, number] + 1})
 
-    @contextlib.contextmanager
-    def _answer_for(self, task_id: str) -> "Iterator[asyncio.Future[Cancellation]]":
-        answer: asyncio.Future[Cancellation] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(task_id, []).append(answer)
-        try:
-            yield answer
-        finally:
-            waiting = self._waiting[task_id]
-            waiting.remove(answer)
-            if not waiting:
-                del self._waiting[task_id]
-
     def _take(self, record: TableRecord) -> None:
         if record.value is None:
             return
@@ -200,11 +232,9 @@ class ControlDesk:
             if record.topic == self._topics.control:
                 asked = codec.decode(record.value, LaneControl)
                 self._lanes[asked.lane] = asked
-            elif waiting := self._waiting.get((record.key or b"").decode(errors="replace")):
-                cancellation = codec.decode(record.value, Cancellation)
-                for answer in waiting:
-                    if cancellation.answered and not answer.done():
-                        answer.set_result(cancellation)
+            else:
+                for hear in self._waiting.get((record.key or b"").decode(errors="replace"), ()):
+                    hear(record.value)
         except UndecodableRecordError as error:
             log.warning("unreadable request of an operator skipped", topic=record.topic, said=str(error))
 

@@ -9,6 +9,7 @@ import structlog
 from ingest.admission import Admission
 from ingest.audit import Audit
 from ingest.control import ControlDesk
+from ingest.due_changes import DueDesk
 from ingest.intake import Intake
 from ingest.lookup import Lookup
 from ingest.payloads import Payloads
@@ -47,6 +48,7 @@ class Runtime:
     intake: Intake
     lookup: Lookup
     control: ControlDesk
+    due: DueDesk
     explainer: Explainer
     view: ViewReader
     owner: ViewOwner
@@ -85,6 +87,7 @@ class Runtime:
         self.payloads = Payloads(self.settings)
         self.control = ControlDesk(self.settings, self._log, self.view, self.lookup)
         self.control.start()
+        self.due = DueDesk(self.settings, self.control, self.lookup, self.payloads)
         self.explainer = Explainer(self.settings, self.lookup, self.control)
         self.schedules = Schedules(self.settings, self.admission, self._log)
         self.schedules.start()

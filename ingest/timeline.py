@@ -79,7 +79,7 @@ class Timelines:
             )
         except BrokerUnavailableError as error:
             raise UnavailableError("the log of events cannot be read now") from error
-        return Timeline(_in_order(value for _, value in found.records), found.complete)
+        return Timeline(_in_order(record.value for record in found.records), found.complete)
 
     async def follow(self, task_id: str, after: str | None) -> AsyncGenerator[bytes] | None:
         """The task's events as server-sent events, from the first one, or from what follows the id ``after``.
@@ -167,7 +167,7 @@ class Timelines:
             found = await self._scanner.read(number, key, since, None, _moments(status), MOST_READ)
         except BrokerUnavailableError as error:
             raise UnavailableError("the log of events cannot be read now") from error
-        told = [(offset, value) for offset, value in found.records if status.state.final or offset < until]
+        told = [(each.offset, each.value) for each in found.records if status.state.final or each.offset < until]
         return told, found.complete
 
     def _partition(self, status: Status) -> int:

@@ -20,6 +20,7 @@ POINTS: Final = {
     "before_status": "the handler has returned; nothing of its outcome was sent",
     "after_status": "the status of the step is durable; its outcome, next run or dead letter was not sent",
     "after_result": "every record of the step is durable; the offset is not marked as done",
+    "after_withdrawal": "a waiting record is withdrawn; the one that takes its place is not there",
     "before_commit": "offsets are done; their commit was not sent",
     "after_claim": "a request has claimed the id of its idempotency key; its task is not in its lane",
     "after_firing": "tasks of schedules are in their lanes; how far their schedules are is not told",

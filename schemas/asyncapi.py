@@ -62,6 +62,8 @@ _MESSAGES: Final = {
     "event": _Message("event", "event", _BY_TASK),
     "laneControl": _Message("lane_control", "control", "`lane/<type>.<priority>`"),
     "cancellation": _Message("cancellation", "cancellation", _BY_TASK),
+    "dueChange": _Message("due_change", "due_change", "`due/<task id>`"),
+    "withdrawal": _Message("withdrawal", "withdrawal", "`withdrawn/<task id>`"),
     "suspect": _Message("suspect", "suspect", _BY_TASK),
     "audit": _Message("audit", "audit", "The action's id."),
     "worker": _Message("worker", "worker", "The worker's name."),
@@ -154,9 +156,14 @@ _CHANNELS: Final = {
         ),
     ),
     "cancellations": _Channel(
-        ("cancellation",),
-        "Tasks that are called off and have not come up yet. A tombstone once it is carried out.",
+        ("cancellation", "dueChange", "withdrawal"),
+        "Tasks that are called off and have not come up yet, or that shall be due at another time. A tombstone once"
+        " it is carried out.",
         (
+            _Operation(_INGEST, "changeDue", "send", "Somebody changes when a waiting task is due."),
+            _Operation(_WORKER, "answerDueChange", "send", "Done or refused; and which runs must not start any more."),
+            _Operation(_INGEST, "awaitDueChange", "receive", "The answer to whoever asked."),
+            _Operation(_WORKER, "obeyWithdrawal", "receive", "Starts no earlier run."),
             _Operation(_INGEST, "cancelTask", "send", "Somebody calls a task off."),
             _Operation(_WORKER, "answerCancellation", "send", "What was done about it."),
             _Operation(_INGEST, "awaitCancellation", "receive", "The answer to whoever asked."),

@@ -7,6 +7,7 @@ import msgspec
 from schemas.audit import AuditRecord
 from schemas.callback import Callback
 from schemas.control import Cancellation, LaneControl
+from schemas.due_change import DueChange, Withdrawal
 from schemas.errors import UndecodableRecordError
 from schemas.outcome import Event, Outcome
 from schemas.replay import Replay, ReplayAsked, ReplayPlan, ReplayRun
@@ -24,6 +25,8 @@ Record = TypeVar(
     Event,
     LaneControl,
     Cancellation,
+    DueChange,
+    Withdrawal,
     Schedule,
     ScheduleProgress,
     ScheduleDone,
@@ -39,7 +42,7 @@ Record = TypeVar(
 
 _ENCODER: Final = msgspec.json.Encoder()
 _RECORDS: Final = (
-    *(Task, Status, Outcome, Event, LaneControl, Cancellation),
+    *(Task, Status, Outcome, Event, LaneControl, Cancellation, DueChange, Withdrawal),
     *(Schedule, ScheduleProgress, ScheduleDone, Callback, Suspect, AuditRecord),
     *(Replay, ReplayAsked, ReplayPlan, ReplayRun, WorkerReport),
 )

@@ -34,6 +34,8 @@ PROMISES: Final[dict[str, tuple[Side, ...]]] = {
     "schedule_done": ("old_records", "old_readers"),
     "lane_control": ("old_records", "old_readers"),
     "cancellation": ("old_records", "old_readers"),
+    "due_change": ("old_records", "old_readers"),
+    "withdrawal": ("old_records", "old_readers"),
     "suspect": ("old_records", "old_readers"),
     "audit": ("old_records", "old_readers"),
     "worker": ("old_records", "old_readers"),
@@ -45,6 +47,7 @@ PROMISES: Final[dict[str, tuple[Side, ...]]] = {
     "callback": ("old_readers",),
     # Only the API reads a submission and only workers read payloads; both are upgraded before anybody writes new ones.
     "task_submission": ("old_records",),
+    "due_submission": ("old_records",),
     "schedule_submission": ("old_records",),
     "replay_submission": ("old_records",),
     "payloads": ("old_records",),

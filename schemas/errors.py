@@ -37,6 +37,7 @@
         ├── TaskFailedError         409
         ├── IdempotencyConflictError 409
         ├── ReplayConflictError     409
+        ├── NotWaitingError         409
         ├── TaskGoneError           410
         ├── BodyTooLargeError       413
         ├── InvalidTaskError        422
@@ -347,6 +348,14 @@ class ReplayConflictError(AdmissionError):
     http_status = 409
     slug = "replay-conflict"
     title = "The replay cannot do that now"
+
+
+class NotWaitingError(AdmissionError):
+    """The task does not wait for a time that could be changed."""
+
+    http_status = 409
+    slug = "not-waiting"
+    title = "The task does not wait for its time"
 
 
 class TaskGoneError(AdmissionError):

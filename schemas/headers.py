@@ -39,14 +39,15 @@ DLQ_WORKER: Final = "laneway-dlq-worker"
 HEADERS: Final[dict[str, str]] = {
     CE_ID: "Unique with `ce_source`: names the task, its generation and the step.",
     CE_TYPE: "`laneway.` and `task`, `status`, `outcome`, `event`, `suspect`, `schedule`, `control`, "
-    "`cancellation`, `audit`, `replay` or `worker`.",
+    "`cancellation`, `due_change`, `withdrawal`, `audit`, `replay` or `worker`.",
     CE_SOURCE: "Which process wrote the record: `/laneway/ingest`, `/laneway/worker/<name>`, `/laneway/replay`.",
     CE_TIME: "When it was written, RFC 3339.",
     CE_SPECVERSION: "`1.0`.",
     CONTENT_TYPE: "`application/json`.",
     TRACEPARENT: "W3C trace context of the request that submitted the task.",
     ATTEMPT: "Number of the run that this record asks for, from 1; absent means 1.",
-    DEFERRALS: "How often the handler asked for a later run; absent means 0.",
+    DEFERRALS: "How often the run was put off: the handler asked for a later one, or somebody changed when it is due; "
+    "absent means 0.",
     NOT_BEFORE: "On a waiting record: when it is due, RFC 3339.",
     REPEATED: "Present when the same run may have been asked for before: it is looked up in `status` before it starts, "
     "from its due time on; where that is not said, from the time that stands here (RFC 3339), else (`1`) its append.",
@@ -66,7 +67,7 @@ MAX_ERROR_MESSAGE: Final = 1_000
 
 _KINDS: Final = (
     *("task", "status", "outcome", "event", "suspect", "schedule", "control", "cancellation", "audit", "replay"),
-    "worker",
+    *("worker", "due_change", "withdrawal"),
 )
 KIND_HEADERS: Final = {kind: (CE_TYPE, b"laneway." + kind.encode()) for kind in _KINDS}
 """The one header in which the records of one step differ."""
@@ -106,7 +107,7 @@ def cloud_event(kind: str, event_id: str, source: bytes, at: bytes, traceparent:
 
     Args:
         kind: ``task``, ``status``, ``outcome``, ``event``, ``suspect``, ``schedule``, ``control``,
-            ``cancellation``, ``audit``, ``replay`` or ``worker``.
+            ``cancellation``, ``due_change``, ``withdrawal``, ``audit``, ``replay`` or ``worker``.
         event_id: unique for ``source``.
         source: such as ``b"/laneway/ingest"``.
         at: see ``timestamp``.

@@ -138,13 +138,14 @@ def states_page() -> str:
 The table holds within one generation of a task. A replay begins the next generation, which starts again at `queued` or
 `scheduled`.
 
-**Which record counts.** Statuses are ordered by generation, then attempt, then how often the handler asked for a later
-run, then the state's rank (`scheduled`, `queued`, `running`, `retrying`, the final ones). A record that is not ahead of
+**Which record counts.** Statuses are ordered by generation, then attempt, then how often the run was put
+off, then the state's rank (`scheduled`, `queued`, `running`, `retrying`, the final ones). A record that is not ahead of
 what is known changes nothing, so late and repeated records of a worker that is gone do no harm.
 
 **What may be skipped.** A task that is over in milliseconds may never be told as `running`; the direct ways from
 `queued`, `scheduled` and `retrying` to an end are there for it. `running` follows `running` when a handler reports
-progress, and when a run begins again after a crash.
+progress, and when a run begins again after a crash. `scheduled` follows `scheduled` when
+somebody changes when it is due.
 """,
     )
 
@@ -186,7 +187,7 @@ _KEY_AND_VALUE: Final = {
     "status": ("task id", "status; with `claim` it is none yet, but a request's claim on the id of its key"),
     "events": ("task id", "event"),
     "control": ("`lane/<type>.<priority>`", "lane control: whether operators, or a budget, hold the lane"),
-    "cancellations": ("task id", "cancellation; a tombstone once it is carried out"),
+    "cancellations": ("task id", "cancellation, or change of when a task is due; a tombstone once it is carried out"),
     "workers": (
         "worker's name",
         "what the worker tells of itself every five seconds; a tombstone when it stops",

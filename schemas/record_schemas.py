@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from schemas.audit import AuditRecord
 from schemas.callback import Callback
 from schemas.control import Cancellation, LaneControl
+from schemas.due_change import DueChange, DueSubmission, Withdrawal
 from schemas.outcome import Event, Outcome
 from schemas.payloads import PAYLOADS, RESULTS
 from schemas.replay import (
@@ -59,6 +60,9 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "event": Event,
     "lane_control": LaneControl,
     "cancellation": Cancellation,
+    "due_change": DueChange,
+    "due_submission": DueSubmission,
+    "withdrawal": Withdrawal,
     "audit": AuditRecord,
     "worker": WorkerReport,
     "schedule": Schedule,

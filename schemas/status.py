@@ -47,7 +47,7 @@ FINAL_STATES: Final = frozenset({State.SUCCEEDED, State.DEAD_LETTERED, State.CAN
 _ENDS: Final = FINAL_STATES | {State.RETRYING}
 TRANSITIONS: Final[dict[State | None, frozenset[State]]] = {
     None: frozenset({State.QUEUED, State.SCHEDULED}),
-    State.SCHEDULED: frozenset({State.QUEUED, State.RUNNING}) | _ENDS,
+    State.SCHEDULED: frozenset({State.SCHEDULED, State.QUEUED, State.RUNNING}) | _ENDS,
     State.QUEUED: frozenset({State.RUNNING}) | _ENDS,
     State.RUNNING: frozenset({State.RUNNING}) | _ENDS,
     State.RETRYING: frozenset({State.RUNNING}) | _ENDS,
@@ -116,7 +116,8 @@ class Status(Struct, frozen=True, kw_only=True):
     ordering_key: str | None = None
     generation: int = 1
     deferrals: int = 0
-    """How often the handler asked for a later run (``RetryLater``) without spending an attempt."""
+    """How often the run was put off without spending an attempt: the handler asked for a later one (``RetryLater``), or
+    somebody changed when it is due."""
     replay_id: str | None = None
     worker: str | None = None
     fingerprint: str | None = None

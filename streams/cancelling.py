@@ -45,7 +45,11 @@ class Cancellations:
             self._unanswered[task_id] = called_off
 
     def carry_out(
-        self, in_flight: Callable[[], Iterable[Work]], runs: Runs, speaks_for: Callable[[Lane, int], bool]
+        self,
+        in_flight: Callable[[], Iterable[Work]],
+        runs: Runs,
+        speaks_for: Callable[[Lane, int], bool],
+        busy: Callable[[str], bool] = lambda _: False,
     ) -> list[tuple[CalledOff, Cancelled | None]]:
         """Cancel what is here of the tasks that no worker has answered for yet, or that another has answered for.
 
@@ -53,6 +57,7 @@ class Cancellations:
             in_flight: what waits here for its time or a slot, runs, or is on its way to the broker.
             runs: of the worker.
             speaks_for: whether no other worker can start anything of a partition.
+            busy: whether the status of a task is about to change: then it is answered a little later.
 
         Returns:
             Those that can be answered now, with what was done; ``None`` where the task's partition is ours and the task
@@ -77,7 +82,7 @@ class Cancellations:
             works = here.get(task_id, [])
             if any(work.attempt is not None and work.attempt.begun for work in works):
                 answers.append((called_off, Cancelled.WHILE_RUNNING))
-            elif not works and speaks_for(called_off.asked.lane, called_off.number):
+            elif not works and not busy(task_id) and speaks_for(called_off.asked.lane, called_off.number):
                 answers.append((called_off, None))
         return answers
 
@@ -90,13 +95,17 @@ class Cancellations:
 
     def stop(self, work: Work) -> bool:
         """Whether a work that has come up must not start, because its task was cancelled before."""
-        asked = self._asked(work.task)
+        asked = self._asked(work.task.id, work.task.generation)
         work.called_off_at = asked.at if asked is not None else None
         return asked is not None
 
-    def _asked(self, task: Task) -> Cancellation | None:
-        known = self._known.get(task.id)
-        return known.asked if known is not None and task.generation <= known.asked.generation else None
+    def holds(self, task_id: str, generation: int) -> bool:
+        """Whether a generation of a task is called off."""
+        return self._asked(task_id, generation) is not None
+
+    def _asked(self, task_id: str, generation: int) -> Cancellation | None:
+        known = self._known.get(task_id)
+        return known.asked if known is not None and generation <= known.asked.generation else None
 
     def ended(self, task: Task, outcome: Cancelled | None) -> None:
         """A task has its final state, durably.

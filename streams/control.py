@@ -1,5 +1,6 @@
-"""What operators asked for, in a worker: lanes that are held, tasks that are called off, and the answers."""
+"""What operators asked for, in a worker: lanes that are held, tasks that are called off or put off, and the answers."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Final, Protocol
@@ -10,6 +11,7 @@ import structlog
 from laneway.kafka.records import OutgoingRecord, RecordSink, TableRecord
 from schemas import codec
 from schemas.control import Cancellation, Cancelled, LaneControl
+from schemas.due_change import DUE_KEY, WITHDRAWN_KEY, DueChange, Withdrawal
 from schemas.errors import LanewayError, UndecodableRecordError
 from schemas.headers import Headers, cloud_event, timestamp
 from schemas.settings import Settings
@@ -18,6 +20,7 @@ from schemas.topics import Topics, partition_of
 from streams.cancelling import CalledOff, Cancellations
 from streams.clock import Clock, utc_now
 from streams.dispatcher import Dispatcher
+from streams.due_changes import DueChanges
 from streams.runs import Runs
 
 log = structlog.get_logger(__name__)
@@ -60,6 +63,8 @@ class Control:
         self._dispatcher: Dispatcher
         self._runs: Runs
         self.cancellations = Cancellations(self._carried_out)
+        later = asyncio.get_running_loop().call_later
+        self.due_changes = DueChanges(self._topics, producer, worker, self.cancellations.holds, later, clock)
         self.follower: Follower
         """Hands the records of ``topics`` to ``take``."""
 
@@ -91,12 +96,13 @@ class Control:
         await self.follower.current(CURRENT_WITHIN, only)
 
     def tick(self) -> None:
-        """Answer cancellations; many times a second."""
+        """Answer cancellations and changes of due times; many times a second."""
         dispatcher = self._dispatcher
         for called_off, outcome in self.cancellations.carry_out(
-            lambda: dispatcher.in_flight, self._runs, dispatcher.speaks_for
+            lambda: dispatcher.in_flight, self._runs, dispatcher.speaks_for, self.due_changes.busy
         ):
             self._answer(called_off, outcome)
+        self.due_changes.tick()
 
     def hold(self, lane: Lane, reason: str) -> None:
         """Have every worker hold a lane; this one does at once."""
@@ -126,13 +132,23 @@ class Control:
                             by=asked.by,
                             reason=asked.reason,
                         )
-            elif record.value is None:
-                self.cancellations.learn((record.key or b"").decode(errors="replace"), None)
             else:
-                cancellation = codec.decode(record.value, Cancellation)
-                self.cancellations.learn(cancellation.id, CalledOff(cancellation, record.partition))
+                self._take_of_task((record.key or b"").decode(errors="replace"), record.value, record.partition)
         except UndecodableRecordError as error:
             log.warning("unreadable request of an operator skipped", topic=record.topic, said=str(error))
+
+    def _take_of_task(self, key: str, value: bytes | None, number: int) -> None:
+        if key.startswith(DUE_KEY):
+            change = codec.decode(value, DueChange) if value is not None else None
+            self.due_changes.learn_change(key.removeprefix(DUE_KEY), change, number)
+        elif key.startswith(WITHDRAWN_KEY):
+            withdrawal = codec.decode(value, Withdrawal) if value is not None else None
+            self.due_changes.learn_withdrawal(key.removeprefix(WITHDRAWN_KEY), withdrawal)
+        elif value is None:
+            self.cancellations.learn(key, None)
+        else:
+            cancellation = codec.decode(value, Cancellation)
+            self.cancellations.learn(cancellation.id, CalledOff(cancellation, number))
 
     def _answer(self, called_off: CalledOff, outcome: Cancelled | None) -> None:
         self.cancellations.answered(called_off)

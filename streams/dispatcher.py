@@ -23,6 +23,8 @@ from schemas.task import Lane, Priority, Task
 from streams import turns
 from streams.cancelling import Cancellations
 from streams.clock import Clock, utc_now
+from streams.due_changes import DueChanges
+from streams.flow import Flow
 from streams.guard import CrashGuard
 from streams.outcomes import Outcomes
 from streams.runs import Runs, fields_of, prefetch_for
@@ -30,8 +32,6 @@ from streams.work import Partition, Record, RunKey, Source, Work, next_delivery
 
 log = structlog.get_logger(__name__)
 
-WINDOW: Final = 20_000
-"""Records of one partition between the committed one and the newest delivered; beyond it the partition is paused."""
 RELEASE_WITHIN: Final = 4.0
 """Seconds that a revoked partition waits for what is on its way to the broker; less than the group waits for us."""
 
@@ -53,6 +53,7 @@ class Dispatcher:
         runs: Runs,
         guard: CrashGuard,
         cancellations: Cancellations,
+        due_changes: DueChanges,
         lease_holds: Callable[[Lane], bool],
         worker: str,
         clock: Clock = utc_now,
@@ -62,6 +63,7 @@ class Dispatcher:
         self._runs = runs
         self._guard = guard
         self._cancellations = cancellations
+        self._due_changes = due_changes
         self._lease_holds = lease_holds
         self._all_partitions = settings.kafka.partitions * len(Priority)
         self._worker = worker
@@ -72,14 +74,14 @@ class Dispatcher:
         self._partitions: dict[tuple[Lane, int], Partition] = {}
         self._in_flight: dict[RunKey, Work] = {}
         self._closing = False
-        self._pausing: set[tuple[Lane, int]] = set()
-        self.flow_changed: asyncio.Event = asyncio.Event()
-        """Set when ``pauses`` has changed."""
-        runs.room = self._make_room
+        self.flow = Flow()
+        """Which partitions are fetched."""
+        due_changes.owner = self
+        runs.room = lambda lane: self._room[lane].set()
         runs.handed_back = self._forget
         outcomes.over = self._over
         outcomes.certainly_lost = self._certainly_lost
-        outcomes.set_aside_over = self._set_aside
+        outcomes.set_aside_over = lambda source: self._record_done(source, None)
 
     # What the lanes' consumers call -------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class Dispatcher:
             partition.held = None
             partition.parked.clear()
             partition.keys.clear()
-            self._pausing.discard((lane, partition.number))
+            self.flow.forget(partition)
         self._forget_unstarted(lane, lambda work: work.source.partition.revoked)
         self._room[lane].set()
         self._share_rate(lane.type)
@@ -170,8 +172,7 @@ class Dispatcher:
                 else:
                     self._take(source)
         self._runs.fill(lane.type)
-        if len(partition.tracker) >= WINDOW or partition.queued_by_key >= turns.MOST_WAITING:
-            self._pause(partition)
+        self.flow.look_at(partition)
         room = self._room[lane]
         while not (partition.revoked or partition.releasing) and (
             self._runs.full(lane) or (partition.held is not None and len(partition.held) >= self._prefetch)
@@ -236,11 +237,6 @@ class Dispatcher:
         """Records that wait for what ``status`` tells; from any thread."""
         return sum(len(found.held or ()) + len(found.parked) for found in list(self._partitions.values()))
 
-    @property
-    def pauses(self) -> set[tuple[Lane, int]]:
-        """Partitions that must not be fetched: too much of them waits for too little."""
-        return self._pausing
-
     # Admission ----------------------------------------------------------------------------------------------------
 
     def _take(self, source: Source) -> None:
@@ -253,6 +249,11 @@ class Dispatcher:
             reason = "unknown_type" if not isinstance(error, UndecodableRecordError) else "undecodable"
             log.warning("no task: set aside", lane=str(lane), position=source.position, said=str(error))
             self._outcomes.set_aside(source, describe(error), reason)
+            return
+        self._enter(work)
+
+    def _enter(self, work: Work) -> None:
+        if self._due_changes.stop(work):
             return
         if work.task.ordering_key is None or turns.enter(work):
             self._consider(work)
@@ -354,9 +355,6 @@ class Dispatcher:
             return False
         return work.disowned or source.record.offset < partition.start
 
-    def _make_room(self, lane: Lane) -> None:
-        self._room[lane].set()
-
     @property
     def in_flight(self) -> Iterable[Work]:
         """What waits here for its time or a slot, runs, or is on its way to the broker."""
@@ -366,6 +364,23 @@ class Dispatcher:
         """Whether no other worker can start anything of a partition as long as nothing happens."""
         partition = self._partitions.get((lane, number))
         return partition is not None and not partition.releasing and self._lease_holds(lane)
+
+    def has_open(self, lane: Lane, number: int) -> bool:
+        """As ``speaks_for``, and all that was asked before the partition came is known."""
+        partition = self._partitions.get((lane, number))
+        return partition is not None and partition.held is None and self.speaks_for(lane, number)
+
+    def pass_over(self, work: Work) -> None:
+        """Nothing comes of a work's record, which never took its turn: another one takes its place."""
+        log.info("passed over: due at another time", **fields_of(work))
+        self._record_done(work.source, None)
+
+    def take_up(self, work: Work) -> None:
+        """A work that waited for a change of its due time may go on."""
+        partition = work.source.partition
+        if not (partition.revoked or partition.releasing):
+            self._enter(work)
+            self._runs.fill(partition.lane.type)
 
     # The end of a run ---------------------------------------------------------------------------------------------
 
@@ -410,9 +425,6 @@ class Dispatcher:
                 self._consider(following)
                 self._runs.fill(following.source.partition.lane.type)
 
-    def _set_aside(self, source: Source) -> None:
-        self._record_done(source, None)
-
     def _record_done(self, source: Source, marker: int | None) -> None:
         partition = source.partition
         if partition.revoked:
@@ -424,20 +436,8 @@ class Dispatcher:
             and (partition.tracker.committable or 0) >= partition.redelivered_until
         ):
             partition.moved_on = {}
-        if (
-            partition.paused
-            and len(partition.tracker) <= WINDOW // 2
-            and partition.queued_by_key <= turns.MOST_WAITING // 2
-        ):
-            partition.paused = False
-            self._pausing.discard((partition.lane, partition.number))
-            self.flow_changed.set()
-
-    def _pause(self, partition: Partition) -> None:
-        if not partition.paused:
-            partition.paused = True
-            self._pausing.add((partition.lane, partition.number))
-            self.flow_changed.set()
+        if partition.paused:
+            self.flow.look_at(partition)
 
     # The end ------------------------------------------------------------------------------------------------------
 

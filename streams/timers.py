@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from laneway.kafka.clients import failure
+from laneway.kafka.clients import failure, message_headers
 from laneway.kafka.membership import Membership, again_and_again
 from schemas import codec
 from schemas.errors import UndecodableRecordError
@@ -223,10 +223,3 @@ class Timers:
             self._waiting.pop(place, None)
         self._due = [entry for entry in self._due if entry[1] not in gone]
         heapq.heapify(self._due)
-
-
-def message_headers(message: Message) -> list[tuple[str, bytes]]:
-    """Headers of a record as pairs; those without a value say nothing."""
-    headers = message.headers() or []
-    pairs = headers.items() if isinstance(headers, dict) else headers
-    return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs if value is not None]

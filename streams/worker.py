@@ -161,6 +161,7 @@ class Worker:
             self._runs,
             guard,
             control.cancellations,
+            control.due_changes,
             self._lease_holds,
             self.name,
         )
@@ -277,11 +278,11 @@ class Worker:
     async def _control_flow(self) -> None:
         """Stop fetching partitions whose head holds too much back, and start again when it is through."""
         paused: set[tuple[Lane, int]] = set()
-        apps = self._apps
+        apps, flow = self._apps, self._dispatcher.flow
         while True:
-            await self._dispatcher.flow_changed.wait()
-            self._dispatcher.flow_changed.clear()
-            wanted = set(self._dispatcher.pauses)
+            await flow.changed.wait()
+            flow.changed.clear()
+            wanted = set(flow.paused)
             for lane, number in wanted - paused:
                 apps[lane].consumer.pause_partitions({TP(apps[lane].lane_topic, number)})
                 log.warning("partition paused: its head holds too much back", lane=str(lane), partition=number)

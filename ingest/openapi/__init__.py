@@ -32,6 +32,7 @@ from laneway.files import StoredFile
 from laneway.registry import Registry
 from schemas.callback import Callback
 from schemas.control import Cancelled
+from schemas.due_change import DueSubmission
 from schemas.explanation import Why
 from schemas.outcome import Event
 from schemas.record_schemas import with_plain_defaults
@@ -265,7 +266,7 @@ def _schemas(registry: Registry) -> dict[str, Any]:
     records = msgspec.json.schema_components(
         [
             *map(with_plain_defaults, (Status, Callback)),
-            *(TaskSubmission, ScheduleSubmission, ScheduleView, StoredFile, State, Priority, Event, Why),
+            *(TaskSubmission, DueSubmission, ScheduleSubmission, ScheduleView, StoredFile, State, Priority, Event, Why),
             *replays.RECORDS,
             *workers.RECORDS,
         ],

@@ -6,8 +6,10 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from ingest import openapi
+from ingest.body import read_body, said_length
 from ingest.lean import HotRoutes, respond
 from ingest.lookup import state_of
+from ingest.openapi.due_changes import CHANGE_DUE
 from ingest.parameters import listing_of, wait_of
 from ingest.requests_log import TASK_ID
 from ingest.runtime import Runtime
@@ -83,6 +85,15 @@ def router(runtime: Runtime) -> APIRouter:
         answer = await runtime.control.cancel(task_id)
         document = msgspec.json.encode({"id": task_id, "cancellation": answer.outcome, "state": answer.state})
         return Response(document, 202 if answer.outcome in _UNDER_WAY else 200, media_type=JSON)
+
+    @routes.patch("/api/tasks/{id}", **CHANGE_DUE)
+    async def change_due(request: Request) -> Response:
+        """Change when a waiting task is due."""
+        task_id: str = request.path_params["id"]
+        request.scope[TASK_ID] = task_id
+        body = await read_body(request.receive, said_length(request), runtime.settings.api.max_body_bytes)
+        status, done = await runtime.due.change(task_id, body)
+        return Response(msgspec.json.encode(status), 200 if done else 202, media_type=JSON)
 
     return routes
 

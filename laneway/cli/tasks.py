@@ -1,6 +1,6 @@
 import time
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -128,6 +128,22 @@ def list_tasks(
     out.print(table if page.tasks else "none found so far" if page.next_cursor else "no tasks")
     if page.next_cursor:
         out.print(f"[dim]more: --cursor {page.next_cursor}[/]")
+
+
+@click.command()
+@click.argument("task_id", metavar="ID")
+@click.option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Due so long from now on; 0 is now.")
+@click.option("--run-at", type=When(), help="Due at this time.")
+@api_option()
+@json_option("Print the status document.")
+def reschedule(task_id: str, delay: float | None, run_at: datetime | None, api: str | None, as_json: bool) -> int:
+    """Change when the waiting task ID is due."""
+    if (delay is None) == (run_at is None):
+        raise click.UsageError("give --delay or --run-at")
+    with client_of(api) as client:
+        status = client.reschedule(task_id, run_at=run_at, delay=None if delay is None else timedelta(seconds=delay))
+    _show(status, as_json)
+    return DONE
 
 
 @click.command()

@@ -24,6 +24,7 @@ from laneway.client.operations import (
     TimelineAnswer,
 )
 from laneway.client.past import AsyncPastClient, PastClient
+from laneway.client.steering import AsyncSteeringClient, SteeringClient
 from laneway.files import StoredFile
 from schemas.explanation import Why
 from schemas.outcome import Event
@@ -50,7 +51,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 RETRIED_FOR: Final = timedelta(seconds=10)
 
 
-class Client(PastClient):
+class Client(SteeringClient, PastClient):
     """Submits and reads tasks; for programs without an event loop.
 
     Delivery: a submission that returns is in the log of every in-sync replica. A 503 and a broken connection are tried
@@ -105,10 +106,6 @@ class Client(PastClient):
     def list(self, **options: Unpack[ListOptions]) -> TaskPage:
         """Tasks, newest first."""
         return self._run(operations.list_tasks(options))
-
-    def cancel(self, task_id: str) -> CancelAnswer:
-        """Call a task off; says what became of it."""
-        return self._run(operations.cancel(task_id))
 
     def timeline(self, task_id: str) -> TimelineAnswer:
         """What happened to a task so far."""
@@ -241,7 +238,7 @@ class Client(PastClient):
                 raise operations.unreachable(self._http.base_url, failure) from failure
 
 
-class AsyncClient(AsyncPastClient):
+class AsyncClient(AsyncSteeringClient, AsyncPastClient):
     """Submits and reads tasks from an event loop; everything else is as ``Client`` says."""
 
     def __init__(
@@ -285,10 +282,6 @@ class AsyncClient(AsyncPastClient):
     async def list(self, **options: Unpack[ListOptions]) -> TaskPage:
         """Tasks, newest first."""
         return await self._run(operations.list_tasks(options))
-
-    async def cancel(self, task_id: str) -> CancelAnswer:
-        """Call a task off; says what became of it."""
-        return await self._run(operations.cancel(task_id))
 
     async def timeline(self, task_id: str) -> TimelineAnswer:
         """What happened to a task so far."""

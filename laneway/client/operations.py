@@ -210,6 +210,17 @@ def cancel(task_id: str) -> Operation[CancelAnswer]:
     return decoded(response, CancelAnswer)
 
 
+def reschedule(task_id: str, run_at: datetime | None, delay: timedelta | None) -> Operation[Status]:
+    """Ask for a waiting task to be due at another time."""
+    asked = {"run_at": run_at, "delay": None if delay is None else delay.total_seconds()}
+    body = msgspec.json.encode({name: value for name, value in asked.items() if value is not None})
+    headers = {"Content-Type": "application/json"}
+    response = yield Request(
+        method="PATCH", path=f"/api/tasks/{quote(task_id, safe='')}", headers=headers, content=body
+    )
+    return decoded(response, Status)
+
+
 def timeline(task_id: str) -> Operation[TimelineAnswer]:
     """Ask what happened to a task."""
     response = yield Request(method="GET", path=f"/api/tasks/{quote(task_id, safe='')}/timeline")

@@ -77,3 +77,10 @@ def failure(message: Message) -> KafkaError | None:
     if error is not None and error.code() not in _AWAY and error.code() != KafkaError._PARTITION_EOF:
         raise KafkaException(error)
     return error
+
+
+def message_headers(message: Message) -> list[tuple[str, bytes]]:
+    """Headers of a record as pairs; those without a value say nothing."""
+    headers = message.headers() or []
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs if value is not None]

@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from laneway.kafka.clients import reader_config
+from laneway.kafka.clients import message_headers, reader_config
 from laneway.kafka.reading import records_until
 from schemas.errors import BrokerUnavailableError
+from schemas.headers import TRACEPARENT, header
 from schemas.settings import Settings
 
 _AT_ONCE: Final = 3
@@ -20,11 +21,20 @@ _TIMEOUT: Final = 5.0
 _AROUND: Final = timedelta(seconds=10)
 
 
+class FoundRecord(NamedTuple):
+    """A record of the key."""
+
+    offset: int
+    value: bytes
+    traceparent: bytes | None
+    """W3C trace context, where the record has one."""
+
+
 class Found(NamedTuple):
     """What a scan came upon."""
 
-    records: list[tuple[int, bytes]]
-    """Offset and value of each, in the order of the log."""
+    records: list[FoundRecord]
+    """In the order of the log."""
     complete: bool
     """Whether all between the times was there and was read; else only what lies around the moments, or is left."""
 
@@ -119,9 +129,9 @@ class KeyScanner:
             return Found(found, whole and there)
 
     @staticmethod
-    def _scan(consumer: Consumer, topic: str, number: int, key: bytes, first: int, end: int) -> list[tuple[int, bytes]]:
+    def _scan(consumer: Consumer, topic: str, number: int, key: bytes, first: int, end: int) -> list[FoundRecord]:
         return [
-            (record.offset() or 0, record.value() or b"")
+            FoundRecord(record.offset() or 0, record.value() or b"", header(message_headers(record), TRACEPARENT))
             for record in records_until(consumer, topic, number, first, end)
             if record.key() == key
         ]

@@ -107,6 +107,7 @@ class SimulatedWorker:
             self._runs,
             self._guard,
             self._control.cancellations,
+            self._control.due_changes,
             lambda _: True,
             self._name,
             world.clock,

@@ -101,7 +101,7 @@ def test_it_tells_of_every_header_and_every_kind_of_record() -> None:
     kinds = {message["headers"]["properties"]["ce_type"]["const"] for message in messages}
     assert kinds == {value.decode() for _, value in KIND_HEADERS.values()}
     told = {message["payload"]["$ref"].rpartition("/")[2] for message in messages}
-    in_no_topic = {"TaskSubmission", "ScheduleSubmission", "ReplaySubmission", "Callback"}
+    in_no_topic = {"TaskSubmission", "DueSubmission", "ScheduleSubmission", "ReplaySubmission", "Callback"}
     assert told == {owner.__name__ for owner in RECORDS.values()} - in_no_topic
 
 

@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas.codec import decode, encode
+from schemas.due_change import DueSubmission
 from schemas.payloads import PAYLOADS
 from schemas.record_schemas import RECORDS
 from schemas.replay import ReplaySubmission
@@ -55,6 +56,7 @@ def test_the_example_is_read_and_written_again_as_the_same_value(example: Path) 
         TaskSubmission,
         ScheduleSubmission,
         ReplaySubmission,
+        DueSubmission,
     ):  # a request's body, which has no place in the log
         read = msgspec.json.decode(data, type=record)
         written = _as_far_as_said(json.loads(encode(read)), json.loads(data))

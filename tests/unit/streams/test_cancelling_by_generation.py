@@ -28,7 +28,7 @@ def test_the_end_of_an_earlier_generation_leaves_the_cancellation_of_a_replay_in
     cancellations.learn("a", second)
     cancellations.ended(task(1), Cancelled.BEFORE_START)
     assert carried_out == []
-    assert cancellations._asked(task(2)) is not None
+    assert cancellations._asked("a", 2) is not None
     cancellations.ended(task(2), Cancelled.BEFORE_START)
     assert carried_out == [(second, Cancelled.BEFORE_START)]
 
@@ -37,6 +37,6 @@ def test_a_replay_is_not_hit_by_the_cancellation_of_what_it_repeats() -> None:
     carried_out: list[tuple[CalledOff, Cancelled | None]] = []
     cancellations = Cancellations(lambda called_off, outcome: carried_out.append((called_off, outcome)))
     cancellations.learn("a", asked(1))
-    assert cancellations._asked(task(2)) is None
+    assert cancellations._asked("a", 2) is None
     cancellations.ended(task(2), None)
     assert carried_out == []
