@@ -61,6 +61,7 @@ class Timers:
         """Of which enough is here; the rest stays on the broker."""
         self._due: list[tuple[datetime, TopicAndPartition]] = []
         self._taken_at: dict[TopicAndPartition, datetime] = {}
+        self._joined = threading.Event()
 
     def start(self) -> None:
         """Begin."""
@@ -70,6 +71,11 @@ class Timers:
         """End after the batch at hand. Blocking: until the thread has ended."""
         self._stopping.set()
         self._thread.join()
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group has given it its share of the ladder once, be that none."""
+        return self._joined.is_set()
 
     @property
     def alive(self) -> bool:
@@ -215,6 +221,7 @@ class Timers:
         consumer.resume(partitions)  # one that was lost while its head waited stays paused otherwise, for ever
         now = datetime.now(UTC)
         self._taken_at.update({(partition.topic, partition.partition): now for partition in partitions})
+        self._joined.set()
 
     def _forget(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {(partition.topic, partition.partition) for partition in partitions}

@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 _TICK: Final = 0.025
 _TRY_AGAIN_AFTER: Final = 1.0
 _SWITCH_INTERVAL: Final = 0.001
+_BEGIN_BOUND: Final = 10.0
 _APP_STOP_BOUND: Final = 15.0
 
 
@@ -181,6 +182,7 @@ class Worker:
         code = 0
         try:
             await start_apps(list(self._apps.values()))
+            await self._begun()
             tame_garbage_collector()
             background.append(loop.create_task(self._reports.run()))
             guard.enter(Phase.READY)
@@ -228,6 +230,20 @@ class Worker:
             else:
                 return True
         return False
+
+    async def _begun(self) -> None:
+        """Wait, within bounds, until tasks start: its first partitions are open, and the ladder moves.
+
+        Whoever waits for a worker to be ready, such as a rolling restart, waits for that.
+        """
+        deadline = asyncio.get_running_loop().time() + _BEGIN_BOUND
+        while self._timers.alive and not self._stop.is_set():
+            if self._timers.joined and not self._dispatcher.unopened():
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                log.warning("ready, but not all of it is at work yet", seconds=_BEGIN_BOUND)
+                return
+            await self._sleep(_TICK)
 
     async def _watch(self, background: list["asyncio.Task[None]"]) -> int:
         """Wait for the signal to stop; a part that breaks down ends the worker, for a supervisor to start it again."""
