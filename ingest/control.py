@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, TypeVar
@@ -11,6 +12,7 @@ import structlog
 from ingest.admission import SOURCE
 from ingest.calling_off import called_off, cancellation_of, what_it_was
 from ingest.lookup import Lookup
+from ingest.pace import Pace
 from ingest.view.reader import ViewReader
 from laneway.callbacks import callback_records
 from laneway.kafka.lags import LaneLags
@@ -53,6 +55,8 @@ class LaneState(NamedTuple):
     """Records that are not committed yet; ``None`` when the broker does not tell."""
     control: LaneControl | None
     """What was asked of it last."""
+    rate: float | None = None
+    """Records a second that workers got done with in the last minute; ``None`` where nobody asked before."""
 
 
 class ControlDesk:
@@ -69,6 +73,7 @@ class ControlDesk:
         self._view = view
         self._lookup = lookup
         self._lags = LaneLags(settings)
+        self._pace = Pace()
         self._lanes: dict[Lane, LaneControl] = {}
         self._waiting: dict[str, list[Callable[[bytes], None]]] = {}
         """By key: who waits for an answer there."""
@@ -144,13 +149,16 @@ class ControlDesk:
 
     async def lanes(self, lanes: list[Lane]) -> list[LaneState]:
         """How lanes stand."""
-        lags: dict[Lane, int] = {}
         try:
-            lags = await asyncio.to_thread(self._lags.ask, lanes)
+            found = await asyncio.to_thread(self._lags.ask, lanes)
             await self._follower.current(_TOLD_WITHIN)
         except BrokerUnavailableError as error:
             raise UnavailableError(str(error)) from error
-        return [LaneState(lane, lags.get(lane), self._lanes.get(lane)) for lane in lanes]
+        now = time.monotonic()
+        return [
+            LaneState(lane, found[lane].lag, self._lanes.get(lane), self._pace.rate(lane, found[lane].done, now))
+            for lane in lanes
+        ]
 
     async def ask(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ingest.dashboard.charts import Chart, Series, chart
 from ingest.dashboard.watch import Watch
@@ -22,6 +22,12 @@ class Past(NamedTuple):
     chart: Chart
     states: dict[State, int]
     """Tasks accepted in it, by the state that they are in now."""
+
+    def rates(self) -> dict[str, Any]:
+        """What the chart shows, for programs."""
+        slots = self.chart.slots
+        lines = {line.name: [slot.values[place][2] for slot in slots] for place, line in enumerate(self.chart.lines)}
+        return {"first": slots[0].at, **lines}
 
 
 class HistoryWatch:

@@ -1,11 +1,12 @@
 """How the lanes stand, for pages that should not wait for Kafka's answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from ingest.dashboard.watch import Watch
 from ingest.runtime import Runtime
+from ingest.view.lanes import LaneTasks, LaneWaits
 from schemas.control import LaneControl
 from schemas.errors import UnavailableError
 from schemas.task import Lane, Priority
@@ -25,11 +26,19 @@ class LaneLook:
     oldest: datetime | None = None
     """When the oldest of its tasks that are queued was accepted."""
     running: int = 0
+    waits: LaneWaits | None = None
+    rate: float | None = None
+    """Tasks a second that its workers get done with."""
 
     @property
     def held(self) -> bool:
         """Whether nothing of it is started."""
         return self.control is not None and self.control.paused
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to tell of it."""
+        return not (self.held or self.lag or self.running or self.rate or self.waits)
 
 
 class LaneWatch:
@@ -48,10 +57,7 @@ class LaneWatch:
         known = await self._watch.latest()
         if known is None:
             return None if self._watch.trouble is None else []
-        return [
-            LaneLook(look.lane, look.lag, self._runtime.control.asked(look.lane), look.oldest, look.running)
-            for look in known
-        ]
+        return [replace(look, control=self._runtime.control.asked(look.lane)) for look in known]
 
     async def _ask(self) -> list[LaneLook]:
         lanes = [Lane(name, priority) for name in self._runtime.registry.names for priority in Priority]
@@ -60,4 +66,7 @@ class LaneWatch:
             tasks = await self._runtime.view.lanes(lanes)
         except UnavailableError:
             tasks = {}  # the view is being built anew, which the checks of readiness tell
-        return [LaneLook(state.lane, state.lag, state.control, *tasks.get(state.lane, (None, 0))) for state in states]
+        return [
+            LaneLook(state.lane, state.lag, state.control, *tasks.get(state.lane, LaneTasks(None, 0)), rate=state.rate)
+            for state in states
+        ]

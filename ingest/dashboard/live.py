@@ -11,7 +11,7 @@ _MOST: Final = 128
 
 
 class Fragment(NamedTuple):
-    """A rendered part."""
+    """A rendered part of a page, or a document for programs."""
 
     body: bytes
     etag: str

@@ -4,7 +4,19 @@ from fastapi import APIRouter
 
 from ingest.dashboard import assets
 from ingest.dashboard.desk import Desk
-from ingest.dashboard.pages import actions, chat, dead_letters, lanes, overview, replays, schedules, task, tasks, types
+from ingest.dashboard.pages import (
+    actions,
+    chat,
+    dead_letters,
+    lanes,
+    overview,
+    replays,
+    schedules,
+    task,
+    tasks,
+    types,
+    workers,
+)
 from ingest.runtime import Runtime
 
 
@@ -13,6 +25,6 @@ def router(runtime: Runtime) -> APIRouter:
     desk = Desk(runtime)
     routes = APIRouter()
     routes.include_router(assets.router())
-    for page in (overview, tasks, task, lanes, dead_letters, replays, schedules, types, chat, actions):
+    for page in (overview, tasks, task, lanes, workers, dead_letters, replays, schedules, types, chat, actions):
         routes.include_router(page.router(desk))
     return routes

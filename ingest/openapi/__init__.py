@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from ingest.callback_contract import CALLBACKS
-from ingest.openapi import counts, replays, workers
+from ingest.openapi import counts, overview, replays, workers
 from ingest.openapi.parts import (
     ACCEPTED,
     CANNOT_KNOW,
@@ -329,6 +329,12 @@ def _small() -> dict[str, Any]:
         },
         ["name", "payload_schema", "retry", "timeout"],
     )
+    number = {"type": "number"}
+    waits = object_of({"p50": number, "p99": number, "tasks": {"type": "integer"}}, ["p50", "p99", "tasks"]) | {
+        "type": ["object", "null"],
+        "description": "Seconds from acceptance to the start of the first run, of the newest `tasks` of the last hour;"
+        " a delay that was asked for is part of it. Null where none was started.",
+    }
     lane = object_of(
         {
             "type": text,
@@ -344,6 +350,12 @@ def _small() -> dict[str, Any]:
                 " status view is being built.",
             },
             "running": {"type": ["integer", "null"], "description": "Null while the status view is being built."},
+            "rate": {
+                "type": ["number", "null"],
+                "description": "Records a second that its workers got done with in the last minute, retries included;"
+                " null where this API was not asked in that minute before.",
+            },
+            "waits": waits,
             "workers": {
                 "type": ["array", "null"],
                 "items": text,
@@ -405,6 +417,7 @@ def _small() -> dict[str, Any]:
         "LaneList": object_of({"lanes": {"type": "array", "items": lane}}, ["lanes"]),
         **replays.SCHEMAS,
         **counts.SCHEMAS,
+        **overview.SCHEMAS,
         "WorkerList": object_of({"workers": {"type": "array", "items": ref("WorkerView")}}, ["workers"]),
         "ScheduleList": object_of({"schedules": {"type": "array", "items": ref("Schedule")}}, ["schedules"]),
         "TypeList": object_of({"types": {"type": "array", "items": described}}, ["types"]),

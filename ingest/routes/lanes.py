@@ -28,7 +28,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @routes.get("/api/lanes", **openapi.LANES)
     async def get_lanes(_request: Request) -> Response:
-        """Every lane: how much waits in it and how long, what runs, who works on it, and whether it is held."""
+        """Every lane: what waits and how long, how fast it flows, what runs, who works on it, whether it is held."""
         own = runtime.registry.own if runtime.settings.callbacks.secrets is not None else []
         lanes = [Lane(name, priority) for name in (*runtime.registry.names, *own) for priority in Priority]
         found, tasks = await asyncio.gather(runtime.control.lanes(lanes), _tasks(lanes))
@@ -38,7 +38,7 @@ def router(runtime: Runtime) -> APIRouter:
             {
                 "lanes": [
                     describe(each)
-                    | _told_of(None if tasks is None else tasks[each.lane], now)
+                    | flow_of(each.rate, None if tasks is None else tasks[each.lane], now)
                     | {"workers": None if workers is None else workers.get(each.lane, [])}
                     for each in found
                 ]
@@ -101,12 +101,14 @@ def describe(state: LaneState) -> dict[str, Any]:
     return told
 
 
-def _told_of(tasks: LaneTasks | None, now: datetime) -> dict[str, Any]:
+def flow_of(rate: float | None, tasks: LaneTasks | None, now: datetime) -> dict[str, Any]:
+    """How a lane flows, as the API tells it."""
     if tasks is None:
-        return {"oldest_seconds": None, "running": None}
+        return {"oldest_seconds": None, "running": None, "rate": rate, "waits": None}
     # Another machine's clock may be ahead of ours.
     age = None if tasks.oldest is None else max(0.0, (now - tasks.oldest).total_seconds())
-    return {"oldest_seconds": age, "running": tasks.running}
+    waits = None if tasks.waits is None else tasks.waits._asdict()
+    return {"oldest_seconds": age, "running": tasks.running, "rate": rate, "waits": waits}
 
 
 def _reason(body: bytes) -> str | None:

@@ -137,7 +137,7 @@ class ViewReader:
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 
     async def lanes(self, lanes: Sequence[Lane]) -> dict[Lane, LaneTasks]:
-        """Since when the oldest task of each lane waits, and how many run."""
+        """Since when the oldest task of each lane waits, how many run, and how long tasks waited."""
 
         def read() -> dict[Lane, LaneTasks]:
             with self._own() as connection:

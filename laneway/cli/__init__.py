@@ -17,6 +17,7 @@ from laneway.cli.schedules import schedule
 from laneway.cli.system import api, broker, replay_process, up, worker, worker_process
 from laneway.cli.tasks import cancel, list_tasks, reschedule, status, submit, types, why
 from laneway.cli.timeline import timeline
+from laneway.cli.top import top
 from laneway.cli.topics import topics
 from laneway.cli.workers import workers
 
@@ -33,7 +34,7 @@ def cli() -> None:
 _COMMANDS = (
     *(up, broker, api, worker, worker_process, replay_process),
     *(submit, status, timeline, why, list_tasks, cancel, reschedule, results, types),
-    *(lanes, pause, resume, workers, counts),
+    *(top, lanes, pause, resume, workers, counts),
     *(replay, dlq, schedule),
     *(topics, consumers, config, doctor, bench),
 )

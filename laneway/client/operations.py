@@ -94,6 +94,15 @@ class TimelineAnswer(msgspec.Struct, frozen=True):
     events: list[Event]
 
 
+class LaneWaits(msgspec.Struct, frozen=True):
+    """Seconds from acceptance to the start of the first run; a delay that was asked for is part of that."""
+
+    p50: float
+    p99: float
+    tasks: int
+    """Of how many: the newest of the last hour."""
+
+
 class LaneState(msgspec.Struct, frozen=True):
     """How a lane stands."""
 
@@ -110,8 +119,43 @@ class LaneState(msgspec.Struct, frozen=True):
     """Since the oldest of its queued tasks was accepted."""
     running: int | None = None
     """How many of its tasks run; ``None`` where that is not known."""
+    rate: float | None = None
+    """Records a second that its workers got done with in the last minute; ``None`` where nobody asked before."""
+    waits: LaneWaits | None = None
+    """``None`` where none was started in the last hour."""
     workers: list[str] | None = None
     """Who is alive and has partitions of it; ``None`` where that is not known."""
+
+
+class Attention(msgspec.Struct, frozen=True):
+    """One thing that an operator should look at."""
+
+    grave: bool
+    """Whether work stands still; else it is only worth knowing."""
+    subject: str
+    said: str
+    link: str
+    """Path of the dashboard's page where it is dealt with."""
+
+
+class Hour(msgspec.Struct, frozen=True):
+    """Tasks a second in each of 60 minutes, by when they were accepted and the state that they are in now."""
+
+    first: datetime
+    accepted: list[float]
+    succeeded: list[float]
+    retrying: list[float]
+    failed: list[float]
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """How everything stands; ``None`` stands where something is not known yet, or cannot be."""
+
+    at: datetime
+    attention: list[Attention]
+    hour: Hour | None
+    lanes: list[LaneState] | None
+    workers: list[WorkerView] | None
 
 
 class TaskCount(msgspec.Struct, frozen=True):
@@ -237,6 +281,12 @@ def list_lanes() -> Operation[list[LaneState]]:
     """Ask for every lane."""
     response = yield Request(method="GET", path="/api/lanes")
     return decoded(response, dict[str, list[LaneState]])["lanes"]
+
+
+def look_over() -> Operation[Overview]:
+    """Ask how everything stands."""
+    response = yield Request(method="GET", path="/api/overview")
+    return decoded(response, Overview)
 
 
 def count_tasks() -> Operation[list[TaskCount]]:

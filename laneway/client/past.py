@@ -1,4 +1,4 @@
-"""What clients do with the past: counts, replays and dead letters."""
+"""What clients do with everything at once and with the past: counts, replays and dead letters."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -6,17 +6,21 @@ from datetime import timedelta
 from typing import Any
 
 from laneway.client import operations, replays
-from laneway.client.operations import Answer, Operation, TaskCount
+from laneway.client.operations import Answer, Operation, Overview, TaskCount
 from schemas.dead_letters import DeadLetter, DeadLetterPage
 from schemas.replay import ReplayView, Wish
 
 
 class PastClient(ABC):
-    """The part of ``Client`` that is about the past."""
+    """The part of ``Client`` that is about everything at once, and about the past."""
 
     @abstractmethod
     def _run(self, operation: Operation[Answer]) -> Answer:
         """Carry an operation's requests."""
+
+    def overview(self) -> Overview:
+        """How everything stands: what needs attention, the last hour, lanes and workers."""
+        return self._run(operations.look_over())
 
     def counts(self) -> list[TaskCount]:
         """How many tasks there are by type, priority and state; combinations without any are left out."""
@@ -57,6 +61,10 @@ class AsyncPastClient(ABC):
     @abstractmethod
     async def _run(self, operation: Operation[Answer]) -> Answer:
         """Carry an operation's requests."""
+
+    async def overview(self) -> Overview:
+        """How everything stands: what needs attention, the last hour, lanes and workers."""
+        return await self._run(operations.look_over())
 
     async def counts(self) -> list[TaskCount]:
         """How many tasks there are by type, priority and state; combinations without any are left out."""

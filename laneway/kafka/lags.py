@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -14,6 +14,15 @@ from schemas.task import Lane
 from schemas.topics import Topics
 
 _TIMEOUT: Final = 5.0
+
+
+class LaneProgress(NamedTuple):
+    """How far a lane's workers are."""
+
+    lag: int
+    """Records that are not committed."""
+    done: int
+    """Records that are: a sum of offsets, of use beside an earlier one alone."""
 
 
 class LaneLags:
@@ -28,8 +37,8 @@ class LaneLags:
         self._config = client_config(settings, "laneway-lags")
         self._admin: AdminClient | None = None
 
-    def ask(self, lanes: Sequence[Lane]) -> dict[Lane, int]:
-        """Records of each lane that are not committed.
+    def ask(self, lanes: Sequence[Lane]) -> dict[Lane, LaneProgress]:
+        """How far each lane's workers are.
 
         Raises:
             BrokerUnavailableError: the broker does not tell.
@@ -85,7 +94,7 @@ class LaneLags:
             raise BrokerUnavailableError(f"a broker does not tell who works: {listed.errors[0]}")
         return any(state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD) for state in found)
 
-    def _ask(self, admin: AdminClient, lanes: Sequence[Lane]) -> dict[Lane, int]:
+    def _ask(self, admin: AdminClient, lanes: Sequence[Lane]) -> dict[Lane, LaneProgress]:
         places = {
             lane: [TopicPartition(self._topics.lane(lane), number) for number in range(self._partitions)]
             for lane in lanes
@@ -93,15 +102,16 @@ class LaneLags:
         every = [place for of_lane in places.values() for place in of_lane]
         firsts = self._offsets(admin, every, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self._offsets(admin, every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        lags: dict[Lane, int] = {}
+        found: dict[Lane, LaneProgress] = {}
         for lane in lanes:
             committed = self._committed(lane, places[lane])
-            lags[lane] = sum(
+            lag = sum(
                 max(0, ends[place.topic, place.partition] - max(done, firsts[place.topic, place.partition]))
                 for place in places[lane]
                 for done in (committed.get(place.partition, -1),)
             )
-        return lags
+            found[lane] = LaneProgress(lag, sum(max(0, done) for done in committed.values()))
+        return found
 
     def _committed(self, lane: Lane, places: list[TopicPartition]) -> dict[int, int]:
         """By a consumer: librdkafka's admin client dies of an answer that names another coordinator."""

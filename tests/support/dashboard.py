@@ -28,11 +28,13 @@ from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.control import Cancelled, LaneControl
 from schemas.dead_letters import DeadLetterPage
+from schemas.errors import UnavailableError
 from schemas.replay import ReplaySubmission, ReplayView, Selection
 from schemas.schedule import ScheduleView
 from schemas.settings import KafkaSettings, Settings
 from schemas.status import State, Status
 from schemas.task import Lane, Priority
+from schemas.worker import LaneShare, RunningTask, TypeSlots, WorkerView
 
 
 def status_of(task_id: str, **said: Any) -> Status:
@@ -50,6 +52,28 @@ def status_of(task_id: str, **said: Any) -> Status:
     return Status(**(fields | said))
 
 
+def worker_of(name: str, **said: Any) -> WorkerView:
+    """A worker with what a test does not say."""
+    now = datetime.now(UTC)
+    fields: dict[str, Any] = {
+        "worker": name,
+        "host": "here",
+        "pid": 1,
+        "version": "1.0",
+        "started_at": now,
+        "at": now,
+        "lanes": [LaneShare(type="email", priority=Priority.HIGH, partitions=[0, 1])],
+        "slots": [TypeSlots(type="email", total=2, busy=1)],
+        "running": [RunningTask(id="a", type="email", priority=Priority.HIGH, attempt=1, since=now)],
+        "running_total": 1,
+        "waiting": 0,
+        "ended": 3,
+        "alive": True,
+        "stuck": False,
+    }
+    return WorkerView(**(fields | said))
+
+
 @dataclass
 class Window:
     """The dashboard, what it stands on, and what it did."""
@@ -59,6 +83,8 @@ class Window:
     view: ViewReader
     lanes: dict[Lane, LaneState] = field(default_factory=dict)
     schedules: list[ScheduleView] = field(default_factory=list)
+    workers: list[WorkerView] | None = field(default_factory=list)
+    """``None``: their reports are not read yet."""
     actions: list[tuple[str, str, str]] = field(default_factory=list)
     """Who, action, target."""
     cancelled: list[str] = field(default_factory=list)
@@ -150,6 +176,16 @@ class _Replays:
         return self._window.replays[0]
 
 
+class _Workers:
+    def __init__(self, window: Window) -> None:
+        self._window = window
+
+    def every(self) -> list[WorkerView]:
+        if self._window.workers is None:
+            raise UnavailableError("the workers' reports are not read yet")
+        return self._window.workers
+
+
 class _Schedules:
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -178,6 +214,7 @@ def window_on(folder: Path, registry: Registry) -> Window:
         control=_Control(window),
         audit=_Audit(window),
         schedules=_Schedules(window),
+        workers=_Workers(window),
         dead_letters=_DeadLetters(window),
         replays=_Replays(window),
         checks=checks,

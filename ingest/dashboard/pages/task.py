@@ -117,8 +117,10 @@ def _actions(desk: Desk, routes: APIRouter) -> None:
         status = await _find(desk, request)
         # Dead letters are kept longer than the lanes' own records.
         dead = status.state is State.DEAD_LETTERED
-        body = msgspec.json.encode({"select": {"ids": [status.id]}, "priority": None})
-        async with audit(request, "task.run_again", status.id, type=status.type) as outcome:
+        priority = (await desk.form(request)).get("priority") or None
+        body = msgspec.json.encode({"select": {"ids": [status.id]}, "priority": priority})
+        said = {"type": status.type, **({} if priority is None else {"priority": priority[:40]})}
+        async with audit(request, "task.run_again", status.id, **said) as outcome:
             made = await desk.runtime.replays.make(body, moment(), _PLANNED_WITHIN, dead=dead)
             outcome.said, outcome.count = f"replay {made.id}", made.counts.selected
         return desk.see(_address(status), "run-again")

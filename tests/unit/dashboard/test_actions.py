@@ -92,10 +92,10 @@ async def test_what_failed_is_run_again_out_of_the_dead_letters(window: Window) 
     window.put(status_of("a", state=State.DEAD_LETTERED), status_of("b", state=State.SUCCEEDED))
     window.replays.append(replay(ErrorInfo(type="E", message="no", retriable=True)))
     await post(window, "/tasks/a/run-again")
-    await post(window, "/tasks/b/run-again")
+    await post(window, "/tasks/b/run-again", {"priority": "high"})
     assert [(made.select.ids, made.priority, made.dry_run, dead) for made, dead in window.made] == [
         (["a"], None, False, True),
-        (["b"], None, False, False),
+        (["b"], Priority.HIGH, False, False),
     ]
     assert [action for _, action, _ in window.actions] == ["task.run_again"] * 2
 

@@ -22,7 +22,8 @@ from schemas.replay import ReplayCounts, ReplayPlan, ReplayState, ReplayView, Sa
 from schemas.schedule import Missed, Overlap, ScheduleView, TaskTemplate
 from schemas.status import ErrorInfo, Progress, State
 from schemas.task import Lane, Priority
-from tests.support.dashboard import Window, status_of, window_on
+from schemas.worker import LaneShare, RunningTask, TypeSlots
+from tests.support.dashboard import Window, status_of, window_on, worker_of
 
 NASTY: Final = '<script>alert(1)</script>"><img src=x onerror=alert(2)>\u202egnirts'
 IN_A_PATH: Final = NASTY.replace("/", "")
@@ -80,6 +81,16 @@ def hostile(window: Window) -> Window:
     window.actions.append((NASTY, NASTY, NASTY))
     window.dead = dead_letters(error)
     window.replays.append(replay(error))
+    hostile = worker_of(
+        NASTY,
+        host=NASTY,
+        version=NASTY,
+        lanes=[LaneShare(type=NASTY, priority=Priority.LOW, partitions=[0])],
+        slots=[TypeSlots(type=NASTY, total=1, busy=1)],
+        running=[RunningTask(id=NASTY, type=NASTY, priority=Priority.LOW, attempt=1, since=NOW)],
+        stuck=True,
+    )
+    window.workers = [hostile, msgspec.structs.replace(hostile, worker=f"{NASTY}2", alive=False)]
     template = TaskTemplate(type=NASTY, payload=Raw(b'"<script>alert(4)</script>"'))
     window.schedules.append(
         ScheduleView(
@@ -155,6 +166,7 @@ PAGES: Final = (
     "/lanes",
     "/lanes/email/high/pause",
     f"/lanes/email/{IN_A_PATH}/pause",
+    "/workers",
     "/schedules",
     "/schedules/new",
     "/types",
