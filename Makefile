@@ -134,6 +134,10 @@ schemas: setup ## Write the generated JSON Schemas and documents again
 assets: setup ## Fetch the dashboard's vendored scripts again (needs npm) and check them against their lock
 	@$(BIN)/python -m ingest.dashboard.vendoring
 
+.PHONY: pictures
+pictures: setup ## Take the pictures in docs/images again (needs Chromium)
+	@$(BIN)/python -m tests.support.pictures
+
 .PHONY: docs
 docs: schemas ## The same, for whoever looks for it under this name
 
