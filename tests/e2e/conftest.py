@@ -18,6 +18,7 @@ HANDLERS = """
 
     class Parcel(BaseModel):
         grams: int
+        note: str = ""
 
 
     @task("shop.parcel")
@@ -27,7 +28,7 @@ HANDLERS = """
 
     @task("shop.fragile", retry=RetryPolicy(max_attempts=2, first_delay=timedelta(milliseconds=200)))
     def break_it(payload: Parcel, ctx: Context) -> None:
-        raise ValueError(f"<script>alert(1)</script> broke at {payload.grams} g")
+        raise ValueError(f"<script>alert(1)</script> broke at {payload.grams} g{payload.note}")
 
 
     @task("shop.slow")

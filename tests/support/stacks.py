@@ -61,12 +61,15 @@ def descendants(pid: int) -> dict[int, str]:
 class RunningStack:
     """``laneway up`` as a process of its own, in a folder of its own."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, prefix: str | None = None) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
         self._output = folder / "up.out"
         # Of use only where the settings name a cluster that others share.
-        self._environment = {"LANEWAY_DATA_DIR": str(self.data_dir), "LANEWAY_KAFKA__TOPIC_PREFIX": f"e{token_hex(5)}."}
+        self._environment = {
+            "LANEWAY_DATA_DIR": str(self.data_dir),
+            "LANEWAY_KAFKA__TOPIC_PREFIX": prefix or f"e{token_hex(5)}.",
+        }
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
                 [LANEWAY, "up", "--port", "0", "--kafka-port", "0", *options],
@@ -141,10 +144,16 @@ class RunningStack:
 
 
 @contextmanager
-def running_stack(folder: Path, *options: str) -> Iterator[RunningStack]:
-    """A stack that was started, and is gone after the block."""
+def running_stack(folder: Path, *options: str, prefix: str | None = None) -> Iterator[RunningStack]:
+    """A stack that was started, and is gone after the block.
+
+    Args:
+        folder: where it lies, with its data.
+        options: of ``laneway up``.
+        prefix: of its topics; one of its own, unless it is to find those of a stack before it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    stack = RunningStack(folder, *options)
+    stack = RunningStack(folder, *options, prefix=prefix)
     try:
         yield stack
     finally:

@@ -22,9 +22,10 @@ async def test_every_page(visit: Visit, look: str) -> None:
     findings: list[str] = []
     async with visit("/", **LOOKS[look]) as page:
         failed = await submit(page, "shop.fragile", wait=True)
+        slow = await submit(page, "shop.slow")
         pages = [
             *("/", "/tasks", "/tasks?state=dead_lettered&q=broke", f"/tasks/{failed}", f"/tasks/{failed}/cancel"),
-            *("/lanes", "/lanes/email/high/pause", "/schedules", "/schedules/new"),
+            *("/lanes", "/lanes/email/high/pause", "/workers", "/schedules", "/schedules/new"),
             *("/types", "/types/email", "/types/data", "/types/data?as=json", "/chat", "/actions"),
             *("/dead-letters", "/dead-letters/redrive?type=shop.fragile&error=ValueError", "/replays", "/replays/new"),
             f"/tasks/{failed}/run-again",
@@ -40,4 +41,5 @@ async def test_every_page(visit: Visit, look: str) -> None:
                 for each in answer.response["violations"]
                 if each["impact"] in GRAVE
             ]
+        await page.request.delete(f"/api/tasks/{slow}")
     assert not findings
