@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 import structlog
+from fastapi import Request
 
 from ingest.admission import SOURCE
 from laneway.ids import new_id
@@ -22,6 +24,18 @@ from schemas.settings import Settings
 from schemas.topics import Topics, partition_of
 
 log = structlog.get_logger(__name__)
+
+_MOST: Final = 200
+"""Characters of a name that is recorded."""
+
+
+def who(request: Request, settings: Settings) -> str:
+    """Whom to name for a request: the user that a proxy names, else the client's address."""
+    header = settings.api.user_header
+    named = request.headers.get(header) if header is not None else None
+    if named:
+        return named[:_MOST]
+    return request.client.host if request.client is not None else "unknown"
 
 
 @dataclass
@@ -66,6 +80,14 @@ class Audit:
             if record.outcome is not None or record.id not in found:
                 found[record.id] = record
         return sorted(found.values(), key=lambda record: record.id, reverse=True)[:most]
+
+    def by_api(
+        self, request: Request, action: str, target: str, **details: str
+    ) -> AbstractAsyncContextManager[Outcome]:
+        """Carry out the block as an action of whoever sent a request to the API; see ``recorded``."""
+        agent = request.headers.get("user-agent", "")[:_MOST]
+        by = who(request, self._settings)
+        return self.recorded(by, action, target[: 5 * _MOST], **details, via="api", agent=agent)
 
     @asynccontextmanager
     async def recorded(self, by: str, action: str, target: str, **details: str) -> AsyncIterator[Outcome]:

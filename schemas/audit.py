@@ -1,4 +1,4 @@
-"""What operators asked for by the dashboard (``audit``): who, what, when, and how much it touched."""
+"""What operators asked for (``audit``), by the dashboard or the API: who, what, when, and how much it touched."""
 
 from msgspec import Struct
 
@@ -22,7 +22,7 @@ class AuditRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: str
     """What it was asked of: a task's id, a lane, a schedule's name, a filter."""
     details: dict[str, str] = {}
-    """What else was said, such as a reason."""
+    """What else was said, such as a reason; of the API, `via` and the `agent` that asked."""
     count: int | None = None
     """How many tasks it touched."""
     outcome: str | None = None

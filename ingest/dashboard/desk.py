@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from markupsafe import Markup
 
 from ingest import problems
-from ingest.audit import Outcome
+from ingest.audit import Outcome, who
 from ingest.body import read_body, said_length
 from ingest.dashboard.guard import HEADERS, RAW_HEADERS, check_same_origin
 from ingest.dashboard.lanes import LaneWatch
@@ -37,8 +37,6 @@ LIVE_SECONDS: Final = 1.0
 """How old the live part of a page may be; browsers ask for it every one to five seconds."""
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
 _HTML: Final = "text/html; charset=utf-8"
-_MOST: Final = 200
-"""Characters of a name that is recorded."""
 _OURS: Final = frozenset({"part", "note", "count"})
 """Parameters of addresses that are no filters."""
 
@@ -57,11 +55,7 @@ class Desk:
 
     def who(self, request: Request) -> str:
         """Whom to name for a request: the user that a proxy names, else the client's address."""
-        header = self.runtime.settings.api.user_header
-        named = request.headers.get(header) if header is not None else None
-        if named:
-            return named[:_MOST]
-        return request.client.host if request.client is not None else "unknown"
+        return who(request, self.runtime.settings)
 
     def recorded(
         self, request: Request, action: str, target: str, **details: str

@@ -9,6 +9,7 @@ from ingest.admission import moment
 from ingest.body import read_body, said_length
 from ingest.openapi import replays as openapi
 from ingest.parameters import dead_letters_of, limit_of, wait_of
+from ingest.routes.replays import selection_in
 from ingest.runtime import Runtime
 
 _JSON: Final = "application/json"
@@ -40,7 +41,9 @@ def router(runtime: Runtime) -> APIRouter:
         query = request.query_params
         wait = wait_of(query, longest) if "wait" in query else min(_PLANNED_WITHIN, longest)
         asked = moment(dict(request.headers.raw).get(b"traceparent"))
-        made = await runtime.replays.make(body, asked, wait, dead=True)
+        async with runtime.audit.by_api(request, "dead_letters.redrive", selection_in(body)) as outcome:
+            made = await runtime.replays.make(body, asked, wait, dead=True)
+            outcome.said, outcome.count = f"replay {made.id}", made.counts.selected
         return Response(msgspec.json.encode(made), 202, {"location": f"/api/replays/{made.id}"}, media_type=_JSON)
 
     return routes

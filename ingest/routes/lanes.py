@@ -70,7 +70,11 @@ def router(runtime: Runtime) -> APIRouter:
     async def _hold(request: Request, *, paused: bool) -> Response:
         lane = _lane(request)
         body = await read_body(request.receive, said_length(request), _MAX_BODY)
-        control = await runtime.control.hold(lane, paused=paused, reason=_reason(body))
+        reason = _reason(body)
+        action = "lane.pause" if paused else "lane.resume"
+        async with runtime.audit.by_api(request, action, str(lane), reason=(reason or "")[:500]) as outcome:
+            control = await runtime.control.hold(lane, paused=paused, reason=reason)
+            outcome.said = "paused" if paused else "resumed"
         return _json(describe(LaneState(lane, None, control)))
 
     def _lane(request: Request) -> Lane:

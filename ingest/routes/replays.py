@@ -29,7 +29,9 @@ def router(runtime: Runtime) -> APIRouter:
     async def make_replay(request: Request) -> Response:
         """Plan a replay, and run it unless it is a dry run."""
         body = await read_body(request.receive, said_length(request), limit)
-        made = await runtime.replays.make(body, _moment(request), held(request, _PLANNED_WITHIN))
+        async with runtime.audit.by_api(request, "replay.plan", selection_in(body)) as outcome:
+            made = await runtime.replays.make(body, _moment(request), held(request, _PLANNED_WITHIN))
+            outcome.said, outcome.count = made.id, made.counts.selected
         return Response(msgspec.json.encode(made), 202, {"location": f"/api/replays/{made.id}"}, media_type=_JSON)
 
     @routes.get("/api/replays", **openapi.LIST_REPLAYS)
@@ -44,7 +46,10 @@ def router(runtime: Runtime) -> APIRouter:
         return Response(msgspec.json.encode(found), media_type=_JSON)
 
     async def ask(request: Request, wish: Wish) -> Response:
-        found = await runtime.replays.ask(request.path_params["id"], wish, _moment(request))
+        replay_id: str = request.path_params["id"]
+        async with runtime.audit.by_api(request, f"replay.{wish}", replay_id) as outcome:
+            found = await runtime.replays.ask(replay_id, wish, _moment(request))
+            outcome.said, outcome.count = found.state.value, found.counts.selected
         return Response(msgspec.json.encode(found), 202, media_type=_JSON)
 
     @routes.post("/api/replays/{id}/run", **openapi.ASK_REPLAY)
@@ -63,6 +68,15 @@ def router(runtime: Runtime) -> APIRouter:
         return await ask(request, Wish.ABORT)
 
     return routes
+
+
+def selection_in(body: bytes) -> str:
+    """What a submission selects, for whoever reads what was done; the body is judged elsewhere."""
+    try:
+        select = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("select", msgspec.Raw(b""))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "unreadable"
+    return bytes(select).decode(errors="replace")[:500]
 
 
 def _moment(request: Request) -> Moment:

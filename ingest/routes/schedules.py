@@ -23,7 +23,9 @@ def router(runtime: Runtime) -> APIRouter:
     async def put_schedule(request: Request) -> Response:
         """Make a schedule, or replace the one of its name."""
         body = await read_body(request.receive, said_length(request), limit)
-        schedule, created = await runtime.schedules.put(body, _moment(request))
+        async with runtime.audit.by_api(request, "schedule.put", _name_in(body)) as outcome:
+            schedule, created = await runtime.schedules.put(body, _moment(request))
+            outcome.said = "made" if created else "replaced"
         headers = {"location": f"/api/schedules/{schedule.name}"}
         return Response(msgspec.json.encode(schedule), 201 if created else 200, headers, media_type=_JSON)
 
@@ -42,10 +44,25 @@ def router(runtime: Runtime) -> APIRouter:
     @routes.delete("/api/schedules/{name}", **openapi.DELETE_SCHEDULE)
     async def delete_schedule(request: Request) -> Response:
         """Have a schedule fire no more; the tasks that it made go on."""
-        await runtime.schedules.delete(request.path_params["name"], _moment(request))
+        name: str = request.path_params["name"]
+        async with runtime.audit.by_api(request, "schedule.delete", name) as outcome:
+            await runtime.schedules.delete(name, _moment(request))
+            outcome.said = "deleted"
         return Response(status_code=204)
 
     return routes
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+def _name_in(body: bytes) -> str:
+    """The name in a submission, which is judged elsewhere."""
+    try:
+        return msgspec.json.decode(body, type=_Named).name
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "unreadable"
 
 
 def _moment(request: Request) -> Moment:

@@ -82,7 +82,9 @@ def router(runtime: Runtime) -> APIRouter:
         """Call a task off."""
         task_id: str = request.path_params["id"]
         request.scope[TASK_ID] = task_id
-        answer = await runtime.control.cancel(task_id)
+        async with runtime.audit.by_api(request, "task.cancel", task_id) as outcome:
+            answer = await runtime.control.cancel(task_id)
+            outcome.said, outcome.count = answer.outcome.value, 1
         document = msgspec.json.encode({"id": task_id, "cancellation": answer.outcome, "state": answer.state})
         return Response(document, 202 if answer.outcome in _UNDER_WAY else 200, media_type=JSON)
 
@@ -92,7 +94,9 @@ def router(runtime: Runtime) -> APIRouter:
         task_id: str = request.path_params["id"]
         request.scope[TASK_ID] = task_id
         body = await read_body(request.receive, said_length(request), runtime.settings.api.max_body_bytes)
-        status, done = await runtime.due.change(task_id, body)
+        async with runtime.audit.by_api(request, "task.reschedule", task_id) as outcome:
+            status, done = await runtime.due.change(task_id, body)
+            outcome.said, outcome.count = "changed" if done else "requested", 1
         return Response(msgspec.json.encode(status), 200 if done else 202, media_type=JSON)
 
     return routes

@@ -1,4 +1,4 @@
-"""Who did what by the dashboard."""
+"""Who did what."""
 
 from typing import Any, Final
 

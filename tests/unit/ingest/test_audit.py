@@ -3,6 +3,7 @@
 from typing import cast
 
 import pytest
+from fastapi import Request
 
 from ingest.audit import Audit
 from laneway.kafka.log import Log
@@ -10,7 +11,7 @@ from laneway.kafka.wire import EncodedRecord, read_body
 from schemas.audit import AuditRecord
 from schemas.codec import decode
 from schemas.errors import BrokerUnavailableError, TaskNotFoundError
-from schemas.settings import KafkaSettings, Settings
+from schemas.settings import ApiSettings, KafkaSettings, Settings
 
 
 class Recorded:
@@ -71,3 +72,23 @@ async def test_a_refusal_is_recorded(audit: Audit, log: Recorded) -> None:
         async with audit.recorded("ada", "task.cancel", "a"):
             raise TaskNotFoundError("no such task")
     assert told(log)[1].outcome == "refused: no such task"
+
+
+def request(headers: dict[str, str]) -> Request:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "headers": raw, "client": ("10.0.0.7", 4321), "path": "/", "query_string": b""})
+
+
+async def test_who_asked_the_api_is_the_user_that_a_proxy_names_or_else_an_address(log: Recorded) -> None:
+    cluster = KafkaSettings(bootstrap_servers="127.0.0.1:9")
+    for settings, by in (
+        (Settings(kafka=cluster), "10.0.0.7"),
+        (Settings(kafka=cluster, api=ApiSettings(user_header="X-Forwarded-User")), "ada@example.org"),
+    ):
+        audit = Audit(settings, cast(Log, log))
+        asked = request({"x-forwarded-user": "ada@example.org", "user-agent": "curl/8"})
+        async with audit.by_api(asked, "task.cancel", "x" * 5_000):
+            pass
+        record = told(log)[-1]
+        assert (record.by, record.details) == (by, {"via": "api", "agent": "curl/8"})
+        assert len(record.target) == 1_000
