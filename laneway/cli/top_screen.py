@@ -91,12 +91,14 @@ def _rates(hour: Hour | None, width: int) -> Iterable[RenderableType]:
 def _attention(shown: Sequence[Attention], more: int) -> Iterable[RenderableType]:
     if not shown:
         return [Text("✓ Everything flows: nothing is held, and nothing needs you.", style="green")]
+    # A few may take a second line each; of many the beginning must do.
+    whole = len(shown) <= 2
     lines = [
         Text(
             f"{'!!' if each.grave else '! '} {plain(each.subject)}: {plain(each.said)}",
             style="bold red" if each.grave else "yellow",
-            overflow="ellipsis",
-            no_wrap=True,
+            overflow="fold" if whole else "ellipsis",
+            no_wrap=not whole,
         )
         for each in shown
     ]
@@ -194,6 +196,7 @@ def _number(value: float | None) -> str:
 def _seconds(value: float | None) -> str:
     if value is None:
         return _NOTHING
+    value = max(0.0, value)  # clocks differ
     if value < 1:
         return f"{round(value * 1000)} ms"
     if value < 60:

@@ -69,6 +69,20 @@ def test_what_needs_attention_is_said_in_words() -> None:
     )
 
 
+def test_of_a_few_concerns_all_is_said_in_a_narrow_terminal_too() -> None:
+    said = "oldest has waited 4 min: the lane is held since 12:03 UTC by ada: the mail server is down"
+    text = " ".join(drawn(overview(attention=[Attention(True, "email.high", said, "/")]), width=50).split())
+    assert said in text
+
+
+def test_a_clock_that_is_ahead_of_ours_tells_no_negative_time() -> None:
+    (worker,) = overview().workers or []
+    (task,) = worker.running
+    ahead = msgspec.structs.replace(task, since=NOW + timedelta(seconds=5))
+    text = drawn(overview(workers=[msgspec.structs.replace(worker, running=[ahead])]))
+    assert row(text, "here-1")[-3:] == ["email", "0", "ms"]
+
+
 @pytest.mark.parametrize("width", [20, 39, 56, 80, 200])
 def test_no_line_is_longer_than_the_terminal(width: int) -> None:
     concerns = [Attention(False, "s" * 50, "x" * 400, "/")]
