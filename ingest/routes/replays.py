@@ -74,7 +74,7 @@ def selection_in(body: bytes) -> str:
     """What a submission selects, for whoever reads what was done; the body is judged elsewhere."""
     try:
         select = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("select", msgspec.Raw(b""))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "unreadable"
     return bytes(select).decode(errors="replace")[:500]
 

@@ -23,7 +23,7 @@ def router(runtime: Runtime) -> APIRouter:
     async def put_schedule(request: Request) -> Response:
         """Make a schedule, or replace the one of its name."""
         body = await read_body(request.receive, said_length(request), limit)
-        async with runtime.audit.by_api(request, "schedule.put", _name_in(body)) as outcome:
+        async with runtime.audit.by_api(request, "schedule.put", name_in(body)) as outcome:
             schedule, created = await runtime.schedules.put(body, _moment(request))
             outcome.said = "made" if created else "replaced"
         headers = {"location": f"/api/schedules/{schedule.name}"}
@@ -57,11 +57,11 @@ class _Named(msgspec.Struct):
     name: str = ""
 
 
-def _name_in(body: bytes) -> str:
+def name_in(body: bytes) -> str:
     """The name in a submission, which is judged elsewhere."""
     try:
         return msgspec.json.decode(body, type=_Named).name
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "unreadable"
 
 

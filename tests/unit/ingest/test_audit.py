@@ -6,6 +6,8 @@ import pytest
 from fastapi import Request
 
 from ingest.audit import Audit
+from ingest.routes.replays import selection_in
+from ingest.routes.schedules import name_in
 from laneway.kafka.log import Log
 from laneway.kafka.wire import EncodedRecord, read_body
 from schemas.audit import AuditRecord
@@ -92,3 +94,11 @@ async def test_who_asked_the_api_is_the_user_that_a_proxy_names_or_else_an_addre
         record = told(log)[-1]
         assert (record.by, record.details) == (by, {"via": "api", "agent": "curl/8"})
         assert len(record.target) == 1_000
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff", b"[1]", b"7", b'{"name":', b'{"name":' + b"[" * 100_000, b"[" * 100_000]
+)
+def test_a_body_that_cannot_be_read_is_recorded_as_that_and_judged_elsewhere(body: bytes) -> None:
+    assert name_in(body) == "unreadable"
+    assert selection_in(body) == "unreadable"
