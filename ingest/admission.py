@@ -30,7 +30,7 @@ from schemas.headers import Delivery, Headers, cloud_event, delivery_headers, ti
 from schemas.outcome import Event
 from schemas.settings import Settings, variable
 from schemas.status import State, Status
-from schemas.task import MAX_DELAY_SECONDS, Task, TaskSubmission
+from schemas.task import MAX_DELAY_SECONDS, Lane, Task, TaskSubmission
 from schemas.topics import Topics, partition_of, rung_for
 
 Decoded = TypeVar("Decoded")
@@ -48,6 +48,7 @@ class Acceptance(NamedTuple):
     """A task that passed admission: what to append, and what to answer once the log has it."""
 
     id: str
+    lane: Lane
     state: State
     document: bytes
     """The status document."""
@@ -302,7 +303,8 @@ class Admission:
         plain = self._plain.of(task_type.name, submission.priority, task_type.retry.max_attempts)
         key = task_id.encode()
         partition = crc32(key) % self._partitions
-        return Acceptance(task_id, State.QUEUED, *plain.records(key, payload, partition, moment.stamp, moment.headers))
+        records = plain.records(key, payload, partition, moment.stamp, moment.headers)
+        return Acceptance(task_id, Lane(task_type.name, submission.priority), State.QUEUED, *records)
 
     def claim(self, accepted: Acceptance, moment: Moment) -> Claim:
         """The record that claims a task's id for one request.
@@ -325,6 +327,7 @@ class Admission:
         step = f"{task.id}.1.{state.value}"
         return Acceptance(
             task.id,
+            task.lane,
             state,
             document,
             partition,

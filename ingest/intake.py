@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
@@ -35,7 +36,7 @@ from schemas.errors import (
     RecordTooLargeError,
 )
 from schemas.status import State, Status
-from schemas.task import Priority, TaskSubmission
+from schemas.task import Lane, Priority, TaskSubmission
 
 MAX_BATCH: Final = 10_000
 _NOT_BEGUN: Final = frozenset({State.SCHEDULED, State.QUEUED})
@@ -85,6 +86,8 @@ class Intake:
         self._recent = recent
         self._claims = Claims(admission, log, view)
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self.accepted: Counter[Lane] = Counter()
+        """Tasks by lane that the log has taken."""
 
     async def submit(self, body: bytes, moment: Moment) -> Answer:
         """Accept one task."""
@@ -233,6 +236,7 @@ class Intake:
 
     def _remember(self, accepted: Acceptance, appended: Appended) -> None:
         partition = accepted.partition
+        self.accepted[accepted.lane] += 1
         self._recent.add(accepted.id, accepted.document, partition, appended.last[accepted.status.topic, partition])
 
     @contextlib.asynccontextmanager

@@ -3,10 +3,8 @@
 import asyncio
 import sys
 import time
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
-from math import inf
 from re import compile as pattern
 from typing import Final
 
@@ -16,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest import problems
 from laneway.ids import random_hex
+from laneway.measures import Histogram
+from schemas.metrics import API_SECONDS
 from schemas.settings import LogSettings
 
 TASK_ID: Final = "laneway.task_id"
@@ -38,17 +38,13 @@ log = structlog.get_logger("ingest.requests")
 class RequestCounts:
     """How many requests each route has answered, and how fast."""
 
-    BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, inf)
-
     def __init__(self) -> None:
         self.routes: frozenset[str] = frozenset()
         """Patterns of the routes that there are: what is asked for besides counts as one."""
         self.answered: Counter[tuple[str, str, int]] = Counter()
         """By method, route and status."""
-        self.seconds: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(self.BUCKETS))
-        """By method and route: how many took no longer than each bound, and longer than the one before."""
-        self.total: Counter[tuple[str, str]] = Counter()
-        """By method and route: microseconds in all."""
+        self.seconds: defaultdict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(API_SECONDS))
+        """By method and route."""
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
@@ -57,8 +53,7 @@ class RequestCounts:
         if method not in _METHODS:
             method = "other"
         self.answered[method, route, status] += 1
-        self.seconds[method, route][bisect_left(self.BUCKETS, seconds)] += 1
-        self.total[method, route] += round(seconds * 1_000_000)
+        self.seconds[method, route].observe(seconds)
 
 
 class RequestLines:

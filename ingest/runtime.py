@@ -25,9 +25,12 @@ from ingest.workers import Workers
 from laneway.files import FileStore
 from laneway.kafka.admin import TopicAdmin
 from laneway.kafka.log import Log, open_log
+from laneway.measures import Histogram, measure_delay
 from laneway.registry import Registry
+from schemas import metrics
 from schemas.errors import BrokerUnavailableError, ConfigurationError, UnavailableError
 from schemas.settings import Settings
+from schemas.task import Lane, Priority
 from schemas.topics import Topics, TopicSpec
 
 log = structlog.get_logger(__name__)
@@ -60,6 +63,7 @@ class Runtime:
     workers: Workers
     _log: Log
     _verifying: "asyncio.Task[None]"
+    _measuring: "asyncio.Task[None]"
 
     def __init__(self, settings: Settings, registry: Registry, imports: tuple[str, ...] = ()) -> None:
         _ = settings.bootstrap_servers
@@ -73,6 +77,8 @@ class Runtime:
         self.fatal: ConfigurationError | None = None
         """Why the process cannot go on, once it is known."""
         self.on_fatal: Callable[[], None] = lambda: None
+        self.delay = Histogram(metrics.API_DELAY)
+        """How late the process's loop is."""
 
     async def start(self) -> None:
         """Bring the parts up; none of them waits for the broker."""
@@ -99,11 +105,14 @@ class Runtime:
         await self.view.start()
         await self.owner.start()
         self._verifying = asyncio.create_task(self._verify())
+        self._measuring = asyncio.create_task(measure_delay(self.delay))
 
     async def stop(self) -> None:
         """Take them down; what was sent is answered first."""
-        self._verifying.cancel()
-        await asyncio.gather(self._verifying, return_exceptions=True)
+        background = (self._verifying, self._measuring)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await self.timelines.close()
         self.payloads.close()
         await self.control.close()
@@ -119,6 +128,17 @@ class Runtime:
         if hasattr(self, "view"):
             self.view.release()
             self.timelines.release()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Every lane that there is: those of callbacks only where callbacks are on."""
+        own = self.registry.own if self.settings.callbacks.secrets is not None else []
+        return [Lane(name, priority) for name in (*self.registry.names, *own) for priority in Priority]
+
+    @property
+    def producer_errors(self) -> int:
+        """Appends that were refused or not acknowledged in time."""
+        return self._log.failures
 
     async def checks(self) -> dict[str, str | None]:
         """What readiness consists of, each with what fails, or ``None``."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from schemas.headers import HEADERS
-from schemas.metrics import METRICS
+from schemas.metrics import LABELS, OF_ALL_WORKERS, OF_EACH_WORKER, OF_THE_API, OF_THE_SYSTEM, Metric
 from schemas.record_schemas import attribute_docs
 from schemas.settings import Section, Settings, variable
 from schemas.status import FINAL_STATES, TRANSITIONS, State
@@ -102,14 +102,49 @@ def metrics_page() -> str:
     return _page(
         "Metrics",
         """
-`laneway worker` serves those of workers to Prometheus on 127.0.0.1 where `LANEWAY_WORKER__METRICS_PORT` says so.
-`worker` is the name of one worker process; it stays the same when the process is started again. An API process serves
-the others at `/metrics`: those of requests are its own, the others tell of the whole system, and every API process
-tells the same.
+`laneway worker` serves those of workers at `http://HOST:PORT/metrics` where `LANEWAY_WORKER__METRICS_PORT`, and for
+others than this machine `LANEWAY_WORKER__METRICS_HOST`, say so; `laneway up` does the same for its workers. An API
+process serves the others at `/metrics`. What cannot be known at a scrape (the broker is away, the view is being built)
+is left out of it, within ten seconds.
+
+This list is closed, and so are the values of every label: tests hold what is served, the [alerts](operations.md) and
+the boards against it. Counts of workers go on over the restarts of a process; they begin anew with its supervisor.
 """,
-        _table(
-            ["metric", "kind", "labels", "meaning"],
-            ([f"`{m.name}`", m.kind, ", ".join(f"`{label}`" for label in m.labels), m.meaning] for m in METRICS),
+        "## Of each worker process\n\n" + _metrics_table(OF_EACH_WORKER),
+        """
+## Of a supervisor's worker processes together
+
+Counters stand at 0 from the start, so that the first increase is seen; a histogram of a lane appears with its first
+value.
+
+"""
+        + _metrics_table(OF_ALL_WORKERS),
+        "## Of an API process\n\n" + _metrics_table(OF_THE_API),
+        """
+## Of the whole system
+
+Every API process tells the same: aggregate by `max`, never by `sum`. The lanes of callbacks are among them where
+callbacks are on.
+
+"""
+        + _metrics_table(OF_THE_SYSTEM),
+        "## Labels\n\n" + _table(["label", "values"], ([f"`{name}`", values] for name, values in LABELS.items())),
+    )
+
+
+def _metrics_table(metrics: Iterable[Metric]) -> str:
+    return _table(
+        ["metric", "kind", "labels", "meaning", "act on it when"],
+        (
+            [
+                f"`{metric.name}`",
+                metric.kind,
+                ", ".join(f"`{label}`" for label in metric.labels),
+                metric.meaning
+                + (f" Buckets: {', '.join(f'{bound:g}' for bound in metric.buckets)}." if metric.buckets else ""),
+                metric.act,
+            ]
+            for metric in metrics
         ),
     )
 

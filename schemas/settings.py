@@ -106,8 +106,10 @@ class WorkerSettings(Section):
     """Seconds that nothing may run or end while records wait, before the process is ended and started again."""
     max_crashes: Annotated[int, Field(ge=1, le=100)] = 3
     """Crashes of a process at which the task that caused them becomes a dead letter, with the reason `poison`."""
+    metrics_host: str = "127.0.0.1"
+    """Address on which the next setting's port is opened."""
     metrics_port: Port | None = None
-    """Port on 127.0.0.1 where `laneway worker` tells Prometheus how its processes fare; unset, it does not."""
+    """Port where `laneway worker` and `laneway up` tell Prometheus how worker processes fare; unset, they do not."""
 
 
 class EmailSettings(Section):

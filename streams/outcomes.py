@@ -14,9 +14,11 @@ from laneway import crashpoints
 from laneway.kafka.records import OutgoingRecord, RecordSink
 from schemas.errors import LanewayError, RecordTooLargeError, ResultError
 from schemas.headers import CE_TIME, DLQ_REASON, KIND_HEADERS, MAY_REPEAT, REPEATED, Delivery, header
+from schemas.metrics import DEFERRED, FAILED
 from schemas.retry import Retry, describe
 from schemas.status import ErrorInfo, State, Status
 from schemas.task import Lane
+from streams.counts import Counts
 from streams.publisher import TOLD, Publisher
 from streams.tracker import commit_metadata
 from streams.work import Partition, RunKey, Source, Work, next_delivery
@@ -40,7 +42,9 @@ class Outcomes:
         another worker runs it again.
     """
 
-    def __init__(self, producer: RecordSink, publisher: Publisher, lease_holds: Callable[[Lane], bool]) -> None:
+    def __init__(
+        self, producer: RecordSink, publisher: Publisher, lease_holds: Callable[[Lane], bool], counts: Counts
+    ) -> None:
         self.over: Callable[[Work, int | None, bool], None]
         """Gets each work whose step is durable, with where in ``status`` it lies; with False one that was dropped."""
         self.certainly_lost: Callable[[Work], bool]
@@ -51,6 +55,7 @@ class Outcomes:
         self._producer = producer
         self._publisher = publisher
         self._lease_holds = lease_holds
+        self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._newest_status: dict[int, int] = {}
         # By partition of `status`: steps on their way, oldest first, each with the newest offset known when it was
@@ -110,14 +115,17 @@ class Outcomes:
 
     def finished(self, work: Work, state: State, *, result: Raw | None = None, error: ErrorInfo | None = None) -> None:
         """The task has ended."""
+        work.end = state
         self._publish(work, self._publisher.finished(work, state, result=result, error=error))
 
     def dead_lettered(self, work: Work, reason: str, error: ErrorInfo, *, traceback: str | None = None) -> None:
         """The task has ended without a result and is set aside."""
+        work.end, work.why = State.DEAD_LETTERED, reason
         self._publish(work, self._publisher.dead_lettered(work, reason, error, traceback=traceback))
 
     def retrying(self, work: Work, retry: Retry, due: datetime, *, traceback: str | None = None) -> None:
         """The task waits for another run: on the ladder, or in place where an ordering key keeps its turn."""
+        work.end, work.why = State.RETRYING, FAILED if retry.spends_attempt else DEFERRED
         status, records = self._publisher.retrying(work, retry, due, traceback=traceback)
         if work.task.ordering_key is not None:
             work.again = next_delivery(status)
@@ -144,7 +152,7 @@ class Outcomes:
 
     def set_aside(self, source: Source, error: ErrorInfo, reason: str) -> None:
         """Put a record that is no task into the dead letters."""
-        self._aside(source, self._publisher.set_aside(source, error, reason))
+        self._aside(source, reason, self._publisher.set_aside(source, error, reason))
 
     def publish_held_back(self) -> None:
         """Publish what waited for the group to hear of us, and drop what others have by now."""
@@ -235,15 +243,19 @@ class Outcomes:
             self._went_on[work.key] = work.again
             if len(self._went_on) > STEPS_REMEMBERED:
                 self._went_on.popitem(last=False)
+        self._counts.over(work)
         self.over(work, marker, True)
 
-    def _aside(self, source: Source, records: list[OutgoingRecord]) -> None:
-        self._producer.append(records, partial(self._aside_told, source, records))
+    def _aside(self, source: Source, reason: str, records: list[OutgoingRecord]) -> None:
+        self._producer.append(records, partial(self._aside_told, source, reason, records))
 
-    def _aside_told(self, source: Source, records: list[OutgoingRecord], error: LanewayError | None, _: int) -> None:
+    def _aside_told(
+        self, source: Source, reason: str, records: list[OutgoingRecord], error: LanewayError | None, _: int
+    ) -> None:
         if error is not None:
-            self._later(partial(self._aside, source, records), error)
+            self._later(partial(self._aside, source, reason, records), error)
         else:
+            self._counts.set_aside(source.partition.lane, reason)
             self.set_aside_over(source)
 
     def _later(self, again: Callable[[], None], error: LanewayError) -> None:

@@ -24,6 +24,7 @@ from schemas.task import Lane, Priority
 from streams.attempt import Attempt
 from streams.budget import WINDOW, DeadLetterBudget
 from streams.clock import Clock, utc_now
+from streams.counts import Counts
 from streams.guard import CrashGuard
 from streams.outcomes import Outcomes
 from streams.rates import TokenBucket
@@ -70,6 +71,7 @@ class Runs:
         outcomes: Outcomes,
         guard: CrashGuard,
         lease_holds: Callable[[Lane], bool],
+        counts: Counts,
         clock: Clock = utc_now,
         jitter: random.Random | None = None,
     ) -> None:
@@ -85,6 +87,7 @@ class Runs:
         self._outcomes = outcomes
         self._guard = guard
         self._lease_holds = lease_holds
+        self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._files = FileStore(settings.files_dir)
         self._clock = clock
@@ -127,6 +130,10 @@ class Runs:
             for priority in Priority
             if self.may_start(Lane(name, priority))
         )
+
+    def slots(self) -> list[tuple[str, int, int]]:
+        """Each type with its slots, in all and taken."""
+        return [(name, slots.slots, slots.running) for name, slots in self._slots.items()]
 
     def hold(self, lane: Lane, *, held: bool) -> bool:
         """Start nothing of a lane any more, or again; what runs goes on. Says whether that is news."""
@@ -251,6 +258,7 @@ class Runs:
         else:
             work.flight = self._guard.begin(work)
         self.running.add(work)
+        self._counts.started(work)
         self.executors.start(work.attempt)
 
     def _report(self, work: Work, progress: Progress) -> None:
@@ -265,6 +273,7 @@ class Runs:
         in_company = work.flight is not None and work.task_type.executor != "process"
         work.attempt = None  # they know each other: without this only the garbage collector would part them
         self.running.discard(work)
+        self._counts.ran(work)
         self._slots[lane.type].release(lane.priority)
         if work.flight is not None:
             self._guard.end(work.flight)

@@ -4,6 +4,7 @@ import heapq
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -38,6 +39,8 @@ class Forward(NamedTuple):
     topic: str
     key: bytes
     headers: list[tuple[str, bytes]]
+    late: timedelta | None
+    """How long it was due, when it goes to its lane."""
 
 
 class Timers:
@@ -47,9 +50,14 @@ class Timers:
         repeats the copy: what may be one carries a header that says so, and workers look its run up before it starts.
         Nothing is moved while the group may have given this process up.
     Ordering: a rung's records are in due order, so waiting at its head holds back nothing that is due.
+
+    Args:
+        settings: of the worker.
+        moved: gets, from the thread, the seconds by which a task comes late to its lane.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, moved: Callable[[float], None] = lambda _: None) -> None:
+        self._moved = moved
         self._settings = settings
         self._topics = Topics(settings.kafka.topic_prefix)
         self._rungs = {self._topics.retry(name): wait for name, wait in RUNGS.items()}
@@ -82,6 +90,10 @@ class Timers:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    def overdue(self, now: datetime) -> float:
+        """Seconds for which the head of a rung should have been moved, 0 when none should; from any thread."""
+        return max([0.0, *((now - leaves).total_seconds() for leaves, _ in self._due[:1])])
+
     def forward(
         self, value: bytes | None, headers: list[tuple[str, bytes]] | None, now: datetime, *, repeated: bool = False
     ) -> Forward:
@@ -103,8 +115,10 @@ class Timers:
         kept = [(name, data) for name, data in headers or () if not name.startswith("laneway-")]
         moved = msgspec.structs.replace(delivery, repeated=delivery.repeated or repeated)
         if rung is not None:
-            return Forward(self._topics.retry(rung), task.id.encode(), kept + delivery_headers(moved))
-        return Forward(self._topics.lane(task.lane), task.partition_key.encode(), kept + delivery_headers(moved))
+            return Forward(self._topics.retry(rung), task.id.encode(), kept + delivery_headers(moved), None)
+        return Forward(
+            self._topics.lane(task.lane), task.partition_key.encode(), kept + delivery_headers(moved), now - due
+        )
 
     def _run(self) -> None:
         again_and_again(self._session, self._stopping, "timers")
@@ -178,7 +192,7 @@ class Timers:
     ) -> None:
         value, headers = message.value(), message_headers(message)
         try:
-            topic, key, onward = self.forward(value, headers, now, repeated=repeated)
+            topic, key, onward, late = self.forward(value, headers, now, repeated=repeated)
         except UndecodableRecordError as error:
             # Nobody but us writes here; without a task there is no lane, hence no dead-letter topic to put it into.
             log.error(
@@ -196,6 +210,8 @@ class Timers:
             headers=onward,  # type: ignore[arg-type]  # list is invariant; ours is narrower
         )
         producer.poll(0)
+        if late is not None:
+            self._moved(late.total_seconds())
 
     def _confirm(
         self, consumer: Consumer, producer: Producer, moved: list[TopicPartition], failed: list[KafkaError]

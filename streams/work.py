@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from laneway.registry import TaskType
 from schemas.headers import TRACEPARENT, Delivery, header
 from schemas.rate import Rate
-from schemas.status import Progress, Status
+from schemas.status import Progress, State, Status
 from schemas.task import Lane, Priority, Task
 from schemas.topics import position
 from streams.attempt import Attempt
@@ -160,6 +160,10 @@ class Work:
     """Its place in the flight recorder."""
     ended: bool = False
     """The task is over with this run: no other one follows."""
+    end: State | None = None
+    """What this worker has published of its run: an end, or ``retrying``."""
+    why: str = ""
+    """The reason of a dead letter or of another run, as metrics have it."""
     timer: Any = None
     """While it is not due."""
     cancelled: bool = False

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -16,9 +16,9 @@ import uvloop
 from faust.types import TP
 
 from laneway.kafka.admin import TopicAdmin
-from laneway.kafka.log import open_sink
-from laneway.kafka.records import RecordSink
+from laneway.kafka.log import CountingSink, open_sink
 from laneway.kafka.table import TableFollower
+from laneway.measures import measure_delay
 from laneway.memory import tame_garbage_collector
 from laneway.registry import Registry
 from schemas.errors import BrokerUnavailableError, ConfigurationError, UnknownTypeError
@@ -26,6 +26,7 @@ from schemas.settings import Settings, variable
 from schemas.task import Lane, Priority
 from schemas.topics import Topics
 from streams.control import Control
+from streams.counts import GAUGES_EVERY, Counts
 from streams.dispatcher import Dispatcher
 from streams.executors import Executors
 from streams.flight import Phase
@@ -40,6 +41,7 @@ from streams.reporting import Reports
 from streams.runs import Runs
 from streams.schedules import Schedules
 from streams.takeovers import Takeovers
+from streams.tally import tally_path
 from streams.timers import Timers
 from streams.watch import LoopPulse, Standing, Watch
 
@@ -109,7 +111,8 @@ class Worker:
         self._pulse = LoopPulse("main")
         self._lag_probe = LagProbe(settings)
         self._imports = imports
-        self._timers = Timers(settings)
+        self._counts = Counts(lanes, tally_path(settings))
+        self._timers = Timers(settings, self._counts.lateness.observe)
         self._schedules = Schedules(settings, self.name)
         self._stop: asyncio.Event
         self._apps: dict[Lane, LaneApp] = {}
@@ -136,7 +139,7 @@ class Worker:
             return 0
         producer = open_sink(self._settings, self.name)
         publisher = Publisher(self._topics, self._settings.kafka.partitions, self.name)
-        outcomes = Outcomes(producer, publisher, self._lease_holds)
+        outcomes = Outcomes(producer, publisher, self._lease_holds, self._counts)
         guard = CrashGuard(self._settings, ProcessPool(self._settings, self._imports), producer, self.name)
         watch = Watch(
             self._pulse,
@@ -147,7 +150,7 @@ class Worker:
             recorder=guard.recorder,
         )
         self._guard = guard
-        self._runs = Runs(self._settings, self._registry, outcomes, guard, self._lease_holds)
+        self._runs = Runs(self._settings, self._registry, outcomes, guard, self._lease_holds, self._counts)
         self._executors = Executors(
             self._settings, self._imports, self._runs.ended, self._runs.fill, watch.loops.append
         )
@@ -172,7 +175,8 @@ class Worker:
         }
         self._takeovers = Takeovers(self._settings, self._dispatcher, guard, control, self._apps)
         self._reports = Reports(self._settings, producer, self.name, self._shares, self._runs, lambda: guard.finished)
-        jobs = (self._pulse.keep(), self._tick(), self._takeovers.run(), self._control_flow())
+        measuring = (measure_delay(self._counts.delay), self._tell_gauges(producer))
+        jobs = (self._pulse.keep(), self._tick(), self._takeovers.run(), self._control_flow(), *measuring)
         background = [loop.create_task(job) for job in jobs]
         watch.start()
         await guard.take_over()
@@ -268,7 +272,7 @@ class Worker:
                 return 1
         return 0
 
-    async def _end(self, background: list["asyncio.Task[None]"], producer: RecordSink) -> None:
+    async def _end(self, background: list["asyncio.Task[None]"], producer: CountingSink) -> None:
         """Drain, commit, leave the groups, and only then let go of the producer."""
         await self._dispatcher.drain(timedelta(seconds=self._settings.worker.drain_timeout))
         stopping = asyncio.gather(*(app.stop() for app in self._apps.values()), return_exceptions=True)
@@ -290,6 +294,14 @@ class Worker:
             await asyncio.sleep(_TICK)
             self._runs.tick()
             self._control.tick()
+
+    async def _tell_gauges(self, producer: CountingSink) -> None:
+        types = {lane.type for lane in self._lanes}
+        while True:
+            slots = [each for each in self._runs.slots() if each[0] in types]
+            overdue = self._timers.overdue(datetime.now(UTC))
+            self._counts.tell(slots, overdue=overdue, producer_errors=producer.failures)
+            await asyncio.sleep(GAUGES_EVERY)
 
     async def _control_flow(self) -> None:
         """Stop fetching partitions whose head holds too much back, and start again when it is through."""

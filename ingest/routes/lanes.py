@@ -29,8 +29,7 @@ def router(runtime: Runtime) -> APIRouter:
     @routes.get("/api/lanes", **openapi.LANES)
     async def get_lanes(_request: Request) -> Response:
         """Every lane: what waits and how long, how fast it flows, what runs, who works on it, whether it is held."""
-        own = runtime.registry.own if runtime.settings.callbacks.secrets is not None else []
-        lanes = [Lane(name, priority) for name in (*runtime.registry.names, *own) for priority in Priority]
+        lanes = runtime.lanes
         found, tasks = await asyncio.gather(runtime.control.lanes(lanes), _tasks(lanes))
         workers = _workers()
         now = datetime.now(UTC)

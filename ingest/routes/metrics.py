@@ -1,28 +1,32 @@
 """What Prometheus is told."""
 
-from collections.abc import Iterator
-from itertools import accumulate
-from math import isinf
-from typing import Any, Final
+import asyncio
+from collections.abc import Awaitable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from ingest.openapi.parts import route
 from ingest.requests_log import RequestCounts
 from ingest.runtime import Runtime
+from ingest.workers import lanes_of
+from laneway.kafka.lags import LaneLags
+from laneway.measures import MICROSECONDS, family_of
 from schemas import metrics
 from schemas.errors import LanewayError
-from schemas.metrics import Metric
-from schemas.task import Lane, Priority
+
+if TYPE_CHECKING:
+    from laneway.measures import Family
 
 log = structlog.get_logger(__name__)
 
-Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+_KNOWN_WITHIN: Final = 8.0
+"""Seconds for each part of what the system is asked: Prometheus waits for ten."""
 _TEXT: Final[dict[int | str, Any]] = {
     200: {"description": "In Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }
@@ -31,63 +35,115 @@ _TEXT: Final[dict[int | str, Any]] = {
 def router(runtime: Runtime, counts: RequestCounts) -> APIRouter:
     """``/metrics``."""
     routes = APIRouter(tags=["health"], default_response_class=Response)
+    system = _System(runtime)
 
     @routes.get("/metrics", **route(200, _TEXT))
     async def get_metrics(_request: Request) -> Response:
         """What this process and the system do, for Prometheus. What cannot be known now is left out."""
         registry = CollectorRegistry()
-        registry.register(_Collected([*_of_requests(counts), *await _of_system(runtime)]))
+        families = [*_of_requests(counts), *_of_process(runtime), *await system.ask()]
+        registry.register(_Collected(families))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return routes
 
 
 class _Collected(Collector):
-    def __init__(self, families: list[Family]) -> None:
+    def __init__(self, families: "list[Family]") -> None:
         self._families = families
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> "Iterator[Family]":
         yield from self._families
 
 
-def _of_requests(counts: RequestCounts) -> list[Family]:
-    answered = CounterMetricFamily(*_described(metrics.API_REQUESTS), labels=metrics.API_REQUESTS.labels)
-    for (method, path, status), count in counts.answered.items():
-        answered.add_metric([method, path, str(status)], count)
-    seconds = HistogramMetricFamily(*_described(metrics.API_SECONDS), labels=metrics.API_SECONDS.labels)
-    bounds = ["+Inf" if isinf(bound) else str(bound) for bound in counts.BUCKETS]
-    for labels, buckets in counts.seconds.items():
-        reached = list(zip(bounds, map(float, accumulate(buckets)), strict=True))
-        seconds.add_metric([*labels], reached, counts.total[labels] / 1_000_000)
-    return [answered, seconds]
+def _of_requests(counts: RequestCounts) -> "list[Family]":
+    return [
+        family_of(
+            metrics.API_REQUESTS,
+            (((method, path, str(status)), (count,)) for (method, path, status), count in counts.answered.items()),
+        ),
+        family_of(metrics.API_SECONDS, ((labels, seconds.values) for labels, seconds in counts.seconds.items())),
+    ]
 
 
-async def _of_system(runtime: Runtime) -> list[Family]:
-    ready, lag, paused, workers = (
-        GaugeMetricFamily(*_described(metric), labels=metric.labels)
-        for metric in (metrics.API_READY, metrics.LANE_LAG, metrics.LANE_PAUSED, metrics.WORKERS)
-    )
-    for name, why in (await runtime.checks()).items():
-        ready.add_metric([name], float(why is None))
-    try:
-        every = [Lane(name, priority) for name in runtime.registry.names for priority in Priority]
-        for state in await runtime.control.lanes(every):
-            labels = [state.lane.type, state.lane.priority.value]
-            if state.lag is not None:
-                lag.add_metric(labels, state.lag)
-            paused.add_metric(labels, float(state.control is not None and state.control.paused))
-    except LanewayError as error:
-        log.info("metrics of lanes are left out", said=str(error))
-    try:
-        found = runtime.workers.every()
-    except LanewayError as error:
-        log.info("metrics of workers are left out", said=str(error))
-    else:
-        workers.add_metric(["alive"], sum(each.alive for each in found))
-        workers.add_metric(["stuck"], sum(each.stuck for each in found))
-        workers.add_metric(["silent"], sum(not each.alive for each in found))
-    return [ready, lag, paused, workers]
+def _of_process(runtime: Runtime) -> "list[Family]":
+    accepted = runtime.intake.accepted
+    lanes = [lane for lane in runtime.lanes if lane.type in runtime.registry.names]  # nobody submits the others
+    return [
+        family_of(metrics.API_ACCEPTED, ((lane, (accepted[lane],)) for lane in lanes)),
+        family_of(metrics.API_DELAY, [((), runtime.delay.values)]),
+        family_of(metrics.API_PRODUCER_ERRORS, [((), (runtime.producer_errors,))]),
+    ]
 
 
-def _described(metric: Metric) -> tuple[str, str]:
-    return metric.name, metric.meaning
+class _System:
+    """Asks the broker, the view and the workers' reports, side by side; what one of them cannot tell is left out."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._lags = LaneLags(runtime.settings)
+
+    async def ask(self) -> "list[Family]":
+        """What is known now."""
+        parts = (self._readiness(), self._view_lag(), self._lanes(), self._tasks(), self._timers(), self._workers())
+        return [family for found in await asyncio.gather(*map(self._known, parts)) for family in found]
+
+    async def _known(self, part: "Awaitable[Sequence[Family]]") -> "Sequence[Family]":
+        try:
+            return await asyncio.wait_for(part, _KNOWN_WITHIN)
+        except (LanewayError, TimeoutError) as error:
+            log.info("some metrics are left out", said=str(error) or "no answer in time")
+            return ()
+
+    async def _readiness(self) -> "Sequence[Family]":
+        checks = await self._runtime.checks()
+        return [family_of(metrics.API_READY, (((name,), (int(why is None),)) for name, why in checks.items()))]
+
+    async def _view_lag(self) -> "Sequence[Family]":
+        return [family_of(metrics.VIEW_LAG, [((), (await self._runtime.view.lag(),))])]
+
+    async def _lanes(self) -> "Sequence[Family]":
+        states = await self._runtime.control.lanes(self._runtime.lanes)
+        held = [(each.lane, each.control) for each in states if each.control is not None and each.control.paused]
+        paused = {lane for lane, _ in held}
+        by_budget = {lane for lane, control in held if not control.by_operator}
+        return [
+            family_of(metrics.LANE_LAG, ((each.lane, (each.lag,)) for each in states if each.lag is not None)),
+            family_of(metrics.LANE_PAUSED, ((each.lane, (int(each.lane in paused),)) for each in states)),
+            family_of(metrics.LANE_BUDGET, ((each.lane, (int(each.lane in by_budget),)) for each in states)),
+        ]
+
+    async def _tasks(self) -> "Sequence[Family]":
+        runtime = self._runtime
+        lanes, counts = await asyncio.gather(runtime.view.lanes(runtime.lanes), runtime.view.counts())
+        return [
+            family_of(
+                metrics.TASKS,
+                # The view may still hold tasks of types that are not registered any more.
+                (((*lane, state), (number,)) for (lane, state), number in counts.items() if lane in lanes),
+            ),
+            family_of(metrics.LANE_RUNNING, ((lane, (told.running,)) for lane, told in lanes.items())),
+            family_of(metrics.LANE_OLDEST, ((lane, (_age(told.oldest),)) for lane, told in lanes.items())),
+        ]
+
+    async def _timers(self) -> "Sequence[Family]":
+        waiting = await asyncio.to_thread(self._lags.waiting)
+        return [family_of(metrics.TIMERS_WAITING, (((rung,), (number,)) for rung, number in waiting.items()))]
+
+    async def _workers(self) -> "Sequence[Family]":
+        found = self._runtime.workers.every()
+        of_lane = lanes_of(found)
+        numbers = {
+            "alive": sum(each.alive for each in found),
+            "stuck": sum(each.stuck for each in found),
+            "silent": sum(not each.alive for each in found),
+        }
+        return [
+            family_of(metrics.WORKERS, (((state,), (number,)) for state, number in numbers.items())),
+            family_of(metrics.LANE_WORKERS, ((lane, (len(of_lane.get(lane, ())),)) for lane in self._runtime.lanes)),
+        ]
+
+
+def _age(since: datetime | None) -> int:
+    """Microseconds; another machine's clock may be ahead of ours."""
+    return 0 if since is None else max(0, int((datetime.now(UTC) - since).total_seconds() * MICROSECONDS))

@@ -199,6 +199,17 @@ class ViewReader:
         self._caught_up = left == 0
         return left
 
+    async def lag(self) -> int:
+        """Records of ``status`` that are in the log now and not in the view yet.
+
+        Raises:
+            UnavailableError: the broker does not answer, or there is no view yet.
+        """
+        ends = await self.ends()
+        if self._connection is None:
+            raise UnavailableError("the status view is being built")
+        return self._behind(ends)
+
     @contextlib.asynccontextmanager
     async def changes_of(self, task_id: str) -> AsyncIterator[asyncio.Event]:
         """An event that is set whenever the task's status changes; clear it before reading the status."""

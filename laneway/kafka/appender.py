@@ -102,6 +102,8 @@ class LogAppender:
     ) -> None:
         self._pace = self._lone_pace = pace
         self._busy_pace = pace if busy_pace is None else busy_pace
+        self.failures = 0
+        """Calls of ``send`` that were refused or not acknowledged."""
         self._calls = 0
         """Of ``send`` since the last flush."""
         self._urgent = False
@@ -144,10 +146,12 @@ class LogAppender:
         """
         future: asyncio.Future[Appended] = self._loop.create_future()
         if self._closing or self._queued > _QUEUE_BYTES:
+            self.failures += 1
             future.set_exception(BrokerUnavailableError("not acknowledged: the queue of unsent records is full"))
             return future
         for each in records:
             if len(each.body) + _OVERHEAD > MAX_RECORD_BYTES:
+                self.failures += 1
                 future.set_exception(
                     RecordTooLargeError(f"a record of {len(each.body)} bytes is too large for the log")
                 )
@@ -337,6 +341,7 @@ class LogAppender:
             self._identity = None
         for group, _ in batch.groups:
             if not group.future.done():
+                self.failures += 1
                 group.future.set_exception(error)
 
     def _tick(self) -> None:

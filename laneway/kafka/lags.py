@@ -1,6 +1,6 @@
 """How much of each lane its workers have not committed yet, asked of the broker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +11,7 @@ from laneway.kafka.clients import client_config
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 from schemas.task import Lane
-from schemas.topics import Topics
+from schemas.topics import RUNGS, Topics
 
 _TIMEOUT: Final = 5.0
 
@@ -49,6 +49,20 @@ class LaneLags:
         except (KafkaException, TimeoutError) as error:
             self._admin = None  # it keeps the leaders that it once learned
             raise BrokerUnavailableError(f"the broker does not tell how long the lanes are: {error}") from error
+
+    def waiting(self) -> dict[str, int]:
+        """Records on each rung of the ladder of waiting topics that are not moved on yet.
+
+        Raises:
+            BrokerUnavailableError: the broker does not tell.
+        """
+        self._admin = self._admin or AdminClient(self._config)
+        try:
+            found = self._progress(self._admin, {self._topics.retry(rung): self._topics.timers_group for rung in RUNGS})
+        except (KafkaException, TimeoutError) as error:
+            self._admin = None
+            raise BrokerUnavailableError(f"the broker does not tell how many tasks wait: {error}") from error
+        return {rung: found[self._topics.retry(rung)].lag for rung in RUNGS}
 
     def ahead(self, lane: Lane, number: int, at: datetime) -> int:
         """Records of a lane's partition that were there at ``at`` and are not committed: an estimate.
@@ -95,29 +109,31 @@ class LaneLags:
         return any(state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD) for state in found)
 
     def _ask(self, admin: AdminClient, lanes: Sequence[Lane]) -> dict[Lane, LaneProgress]:
-        places = {
-            lane: [TopicPartition(self._topics.lane(lane), number) for number in range(self._partitions)]
-            for lane in lanes
-        }
-        every = [place for of_lane in places.values() for place in of_lane]
+        found = self._progress(admin, {self._topics.lane(lane): self._topics.group(lane) for lane in lanes})
+        return {lane: found[self._topics.lane(lane)] for lane in lanes}
+
+    def _progress(self, admin: AdminClient, groups: Mapping[str, str]) -> dict[str, LaneProgress]:
+        """How far the groups of topics have come in them."""
+        every = [TopicPartition(topic, number) for topic in groups for number in range(self._partitions)]
         firsts = self._offsets(admin, every, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self._offsets(admin, every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        found: dict[Lane, LaneProgress] = {}
-        for lane in lanes:
-            committed = self._committed(lane, places[lane])
-            lag = sum(
-                max(0, ends[place.topic, place.partition] - max(done, firsts[place.topic, place.partition]))
-                for place in places[lane]
-                for done in (committed.get(place.partition, -1),)
-            )
-            found[lane] = LaneProgress(lag, sum(max(0, done) for done in committed.values()))
-        return found
+        committed: dict[tuple[str, int], int] = {}
+        for group in dict.fromkeys(groups.values()):
+            committed |= self._committed(group, [place for place in every if groups[place.topic] == group])
+        lags, dones = dict.fromkeys(groups, 0), dict.fromkeys(groups, 0)
+        for place in every:
+            which = (place.topic, place.partition)
+            done = committed.get(which, -1)
+            lags[place.topic] += max(0, ends[which] - max(done, firsts[which]))
+            dones[place.topic] += max(0, done)
+        return {topic: LaneProgress(lags[topic], dones[topic]) for topic in groups}
 
-    def _committed(self, lane: Lane, places: list[TopicPartition]) -> dict[int, int]:
+    def _committed(self, group: str, places: list[TopicPartition]) -> dict[tuple[str, int], int]:
         """By a consumer: librdkafka's admin client dies of an answer that names another coordinator."""
-        consumer = Consumer({**self._config, "group.id": self._topics.group(lane), "enable.auto.commit": False})
+        consumer = Consumer({**self._config, "group.id": group, "enable.auto.commit": False})
         try:
-            return {each.partition: each.offset for each in consumer.committed(places, timeout=_TIMEOUT)}
+            found = consumer.committed(places, timeout=_TIMEOUT)
+            return {(each.topic, each.partition): each.offset for each in found}
         finally:
             consumer.close()
 

@@ -26,8 +26,20 @@ class Log(Protocol):
     def send(self, records: Sequence[EncodedRecord], *, urgent: bool = False) -> "asyncio.Future[Appended]":
         """Append records, soon or at once."""
 
+    @property
+    def failures(self) -> int:
+        """Calls of ``send`` that were refused or not acknowledged in time."""
+
     async def close(self, *, within: float = 10.0) -> None:
         """Wait until what was sent is answered, and stop."""
+
+
+class CountingSink(RecordSink, Protocol):
+    """A sink that knows what it could not append."""
+
+    @property
+    def failures(self) -> int:
+        """Calls that were refused or not acknowledged in time."""
 
 
 def open_log(settings: Settings, client_id: str, *, delivery_timeout: float) -> Log:
@@ -41,7 +53,7 @@ def open_log(settings: Settings, client_id: str, *, delivery_timeout: float) -> 
     return LogAppender(settings, client_id, delivery_timeout=delivery_timeout)
 
 
-def open_sink(settings: Settings, client_id: str) -> RecordSink:
+def open_sink(settings: Settings, client_id: str) -> CountingSink:
     """The same choice as ``open_log`` makes, for whole records."""
     if settings.kafka.client_options:
         return RecordProducer(settings, client_id)
@@ -60,6 +72,11 @@ class AppenderSink:
             busy_pace=_BUSY_WORKER_PACE,
         )
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def failures(self) -> int:
+        """Calls that were refused or not acknowledged in time."""
+        return self._log.failures
 
     def append(self, records: Sequence[OutgoingRecord], then: Then, *, urgent: bool = False) -> None:
         """Have records appended, soon or at once, and ``then`` called on the loop when each has its answer."""
@@ -109,6 +126,11 @@ class ProducerLog:
         self._producer = RecordProducer(settings, client_id, delivery_timeout=delivery_timeout, linger_ms=1.0)
         self._loop = asyncio.get_running_loop()
         self._timeout = delivery_timeout
+
+    @property
+    def failures(self) -> int:
+        """Calls of ``send`` that were refused or not acknowledged in time."""
+        return self._producer.failures
 
     def expect(self, topics: Iterable[str]) -> None:
         """Nothing: librdkafka learns with the first record."""

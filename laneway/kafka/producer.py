@@ -130,6 +130,8 @@ class RecordProducer:
         self._fruitless = 0
         self._fatal = False
         self._closed = False
+        self.failures = 0
+        """Calls of ``append`` and ``send`` that were refused or not acknowledged."""
 
     def append(self, records: Sequence[OutgoingRecord], then: Then, *, urgent: bool = False) -> None:
         """Have ``records`` appended, urgent or not, and ``then`` called on the loop when each of them has its answer.
@@ -219,6 +221,7 @@ class RecordProducer:
             if group.error is None:
                 group.then(None, group.first)
             else:
+                self.failures += 1
                 # A delivery report carries the code; the flag is set on errors of the client's own call-back alone.
                 self._fatal = self._fatal or group.error.code() == KafkaError._FATAL or group.error.fatal()
                 group.then(_translate(group.error), -1)

@@ -17,6 +17,7 @@ from laneway.stack import presence
 from laneway.stack.broker import SupervisedBroker
 from laneway.stack.children import WRONG_USE, Child, ChildEvents
 from laneway.stack.demo import DOCUMENTS, check_samples, run_demo
+from laneway.stack.metrics import metrics_served
 from laneway.stack.ports import claim
 from laneway.stack.report import Report
 from laneway.stack.signing import callback_secret
@@ -91,6 +92,8 @@ class Stack:
                     self._decide(chat__documents_dir=DOCUMENTS)
             self._sign_callbacks()
             self._claim_ports()
+            serving = contextlib.ExitStack()
+            serving.enter_context(metrics_served(self._fleet, self._settings.worker))
             work = asyncio.ensure_future(self._work())
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._on_signal, work)
@@ -105,6 +108,7 @@ class Stack:
             finally:
                 self._stopping = True
                 await self._stop()
+                serving.close()
         return self._exit_code
 
     def _on_signal(self, work: "asyncio.Future[None]") -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 import zlib
 from collections import Counter
@@ -18,10 +19,12 @@ import structlog
 
 from laneway.kafka.embedded.locking import acquire
 from laneway.stack.children import WRONG_USE, Child, ChildEvents, ChildLine
-from laneway.stack.metrics import metrics_served
+from laneway.stack.metrics import added, metrics_served
+from schemas.metrics import METRICS
 from schemas.settings import Settings, environment_for
 from streams.flight import Phase, Vitals, read_flight, read_vitals
 from streams.suspects import SuspectsFile, suspects_of
+from streams.tally import Key, read_tally
 from streams.watch import STALLED, Stillness
 
 log = structlog.get_logger(__name__)
@@ -36,6 +39,7 @@ MOST_SLOTS: Final = 1_000
 # What operators, machines that shut down and the kernel out of memory send.
 _FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 _ABORTED_WITHIN: Final = 5.0
+_GROWING: Final = frozenset(metric.name for metric in METRICS if metric.kind != "gauge")
 _LEFT_OVER: Final = timedelta(days=7)
 
 
@@ -52,6 +56,11 @@ class WorkerName:
     def flight(self) -> Path:
         """Where the process notes what it runs."""
         return self.folder / f"{self.text}.flight"
+
+    @property
+    def tally(self) -> Path:
+        """Where it counts."""
+        return self.folder / f"{self.text}.tally"
 
     @property
     def suspects(self) -> SuspectsFile:
@@ -87,7 +96,7 @@ def _sweep(folder: Path) -> None:
     oldest = time.time() - _LEFT_OVER.total_seconds()
     for path in folder.iterdir():
         if path.suffix == ".lock" and path.stat().st_mtime < oldest and (lock := acquire(path)) is not None:
-            for suffix in (".flight", ".suspects", ".lock"):
+            for suffix in (".flight", ".tally", ".suspects", ".lock"):
                 path.with_suffix(suffix).unlink(missing_ok=True)
             os.close(lock)
 
@@ -130,7 +139,8 @@ class Record:
     stalls: int = 0
     """Of processes that have ended."""
     blocked: int = 0
-    finished: int = 0
+    counted: dict[Key, tuple[int, ...]] = field(default_factory=dict)
+    """What grows, of processes that have ended."""
 
 
 class SupervisedWorker:
@@ -165,7 +175,9 @@ class SupervisedWorker:
         self._looks = Stillness(2 * LOOK_EVERY)
         self._aborting: int | None = None
         self._events = events
+        self._counting = threading.Lock()
         self.label = label or name.text
+        name.tally.unlink(missing_ok=True)
         # Left by a supervisor that was killed together with it: nobody has asked yet.
         self._hold_inquest("the end of its supervisor", from_within=False)
         worker = settings.worker.model_copy(update={"name": name.text})
@@ -185,6 +197,7 @@ class SupervisedWorker:
     def close(self) -> None:
         """Give the name back; it has ended in order, so nothing that it noted is in doubt."""
         self.name.flight.unlink(missing_ok=True)
+        self.name.tally.unlink(missing_ok=True)
         os.close(self.name.lock)
 
     @property
@@ -230,8 +243,21 @@ class SupervisedWorker:
         if found is not None:
             self.record.stalls += found[0].stalls
             self.record.blocked += found[0].blocked
-            self.record.finished += found[0].finished
         self.record.vitals, self.record.running = Vitals(), 0
+        with self._counting:
+            self.record.counted |= {
+                key: added(self.record.counted[key], values) if key in self.record.counted else values
+                for key, values in read_tally(self.name.tally).items()
+                if key[0] in _GROWING
+            }
+            self.name.tally.unlink(missing_ok=True)
+
+    def counted(self) -> dict[Key, tuple[int, ...]]:
+        """What it has counted so far, earlier processes of this name included; from any thread."""
+        with self._counting:  # nothing may be counted twice, or missed, while it dies
+            kept, pid = self.record.counted, self.child.pid
+            now = read_tally(self.name.tally, pid) if pid is not None else {}
+            return kept | {key: added(kept[key], values) if key in kept else values for key, values in now.items()}
 
     def _hold_inquest(self, how: str, *, from_within: bool) -> int:
         """Have whoever was there at the death told to the successor; answers how many."""
@@ -287,7 +313,7 @@ class Fleet:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, asked)
         heard = WorkerEvents(said=lambda *_: None, died=_log_death, frozen=_log_frozen)
-        with metrics_served(self.workers, self._settings.worker.metrics_port):
+        with metrics_served(self.workers, self._settings.worker):
             self.workers += [
                 SupervisedWorker(name, self._settings, self._arguments, log=None, events=heard)
                 for name in claim_names(self._settings, self._settings.worker.instances)

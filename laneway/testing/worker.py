@@ -18,6 +18,7 @@ from schemas.suspect import Suspect
 from schemas.task import Lane, Priority
 from schemas.topics import Topics
 from streams.control import Control
+from streams.counts import Counts
 from streams.dispatcher import Dispatcher
 from streams.flight import Flight
 from streams.guard import CrashGuard
@@ -83,10 +84,13 @@ class SimulatedWorker:
         )
         self._suspect_log = SuspectLog(settings, sink, self._name)
         self._guard = CrashGuard(settings, self._pool(), sink, self._name)
+        counts = Counts(self._lanes, clock=world.clock)
         outcomes = Outcomes(
-            sink, Publisher(world.topics, settings.kafka.partitions, self._name, world.clock), lambda _: True
+            sink, Publisher(world.topics, settings.kafka.partitions, self._name, world.clock), lambda _: True, counts
         )
-        self._runs = Runs(settings, world.registry, outcomes, self._guard, lambda _: True, world.clock, world.jitter)
+        self._runs = Runs(
+            settings, world.registry, outcomes, self._guard, lambda _: True, counts, world.clock, world.jitter
+        )
         self._runs.executors = VirtualExecutors(
             world.loop,
             self._life,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from laneway import AsyncClient
+from schemas.metrics import API_METRICS
 from schemas.settings import Settings, environment_for
 from schemas.worker import WorkerView
 from tests.support.api import running_api
@@ -45,7 +47,11 @@ async def test_with_what_it_runs_until_it_stops(settings: Settings, tmp_path: Pa
                 assert (await client.get(task.id)).worker == found.worker
                 async with httpx.AsyncClient() as plain:
                     told = (await plain.get(f"{api.address}/metrics")).text
+                assert set(re.findall(r"^# TYPE (\w+) ", told, re.MULTILINE)) == {each.name for each in API_METRICS}
                 assert 'laneway_workers{state="alive"} 1.0' in told
+                assert f'laneway_lane_workers{{priority="low",type="{STEPS}"}} 1.0' in told
+                assert f'laneway_api_tasks_accepted_total{{priority="high",type="{STEPS}"}} 1.0' in told
+                assert 'laneway_timers_waiting{rung="30s"} 0.0' in told
                 assert f'laneway_lane_lag{{priority="high",type="{STEPS}"}} 1.0' in told
                 assert 'laneway_api_ready{check="broker"} 1.0' in told
                 healthy = await asyncio.to_thread(doctor, settings, api.address)

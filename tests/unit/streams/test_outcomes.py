@@ -17,6 +17,7 @@ from schemas.schedule import ScheduleDone
 from schemas.status import ErrorInfo, State, Status
 from schemas.task import Lane, Priority, Task
 from schemas.topics import Topics, partition_of
+from streams.counts import Counts
 from streams.outcomes import Outcomes
 from streams.publisher import Publisher
 from streams.work import Partition, Source, Work
@@ -64,7 +65,7 @@ def work(*, ordering_key: str | None = None, schedule: str | None = None) -> Wor
 class Bench:
     def __init__(self) -> None:
         self.sink = Sink()
-        self.outcomes = Outcomes(self.sink, Publisher(Topics(), 4, "w"), lambda _: True)
+        self.outcomes = Outcomes(self.sink, Publisher(Topics(), 4, "w"), lambda _: True, Counts([LANE]))
         self.over: list[tuple[Work, bool]] = []
         self.lost = False
         self.outcomes.over = lambda work, _, durable: self.over.append((work, durable))
