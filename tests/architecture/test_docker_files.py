@@ -52,3 +52,37 @@ def test_the_image_does_not_run_as_root() -> None:
     ]
     assert users
     assert users[-1].split(":")[0] not in {"root", "0"}
+
+
+def test_monitoring_starts_only_when_it_is_asked_for(services: dict[str, dict[str, Any]]) -> None:
+    assert {name for name, service in services.items() if service.get("profiles")} == {"prometheus", "grafana"}
+
+
+def test_prometheus_looks_where_containers_tell(services: dict[str, dict[str, Any]]) -> None:
+    document = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())
+    asked = {
+        (name, source["port"])
+        for job in document["scrape_configs"]
+        for source in job["dns_sd_configs"]
+        for name in source["names"]
+    }
+    api = int(services["api"]["ports"][0].rpartition(":")[2])
+    assert asked == {("api", api), ("worker", int(services["worker"]["environment"]["LANEWAY_WORKER__METRICS_PORT"]))}
+    for name in ("api", "worker"):
+        assert "0.0.0.0" in services[name]["environment"].values()
+
+
+def test_what_containers_mount_of_ours_is_there(services: dict[str, dict[str, Any]]) -> None:
+    mounted = [
+        volume.split(":")[0]
+        for service in services.values()
+        for volume in service.get("volumes", [])
+        if volume.startswith(".")
+    ]
+    assert mounted
+    assert not [path for path in mounted if not (COMPOSE.parent / path).is_dir()]
+    source = yaml.safe_load((ROOT / "docker/grafana/provisioning/datasources/prometheus.yml").read_text())
+    assert [each["url"] for each in source["datasources"]] == ["http://prometheus:9090"]
+    boards = yaml.safe_load((ROOT / "docker/grafana/provisioning/dashboards/laneway.yml").read_text())
+    (path,) = {each["options"]["path"] for each in boards["providers"]}
+    assert path in {volume.split(":")[1] for volume in services["grafana"]["volumes"]}
