@@ -140,13 +140,19 @@ class Runtime:
         """Appends that were refused or not acknowledged in time."""
         return self._log.failures
 
-    async def checks(self) -> dict[str, str | None]:
-        """What readiness consists of, each with what fails, or ``None``."""
+    async def checks(self, within: float | None = None) -> dict[str, str | None]:
+        """What readiness consists of, each with what fails, or ``None``.
+
+        Args:
+            within: seconds that the broker has to answer.
+        """
         broker: str | None = None
         try:
-            await self.view.ends()
+            await asyncio.wait_for(self.view.ends(), within)
         except UnavailableError as error:
             broker = error.detail
+        except TimeoutError:
+            broker = "no answer in time"
         behind = self.view.behind()
         return {
             "broker": broker,

@@ -105,7 +105,7 @@ def metrics_page() -> str:
 `laneway worker` serves those of workers at `http://HOST:PORT/metrics` where `LANEWAY_WORKER__METRICS_PORT`, and for
 others than this machine `LANEWAY_WORKER__METRICS_HOST`, say so; `laneway up` does the same for its workers. An API
 process serves the others at `/metrics`. What cannot be known at a scrape (the broker is away, the view is being built)
-is left out of it, within ten seconds.
+is left out of it, in time for who asks: within 8 s, or seven tenths of the time that Prometheus says it waits.
 
 This list is closed, and so are the values of every label: tests hold what is served, the [alerts](operations.md) and
 the boards against it. Counts of workers go on over the restarts of a process; they begin anew with its supervisor.

@@ -70,6 +70,9 @@ class Timers:
         self._due: list[tuple[datetime, TopicAndPartition]] = []
         self._taken_at: dict[TopicAndPartition, datetime] = {}
         self._joined = threading.Event()
+        self._owed: datetime | None = None
+        """When what is being moved should have been, until it is, or is given back: an outage takes the rest of what
+        is known here."""
 
     def start(self) -> None:
         """Begin."""
@@ -91,8 +94,10 @@ class Timers:
         return self._thread.is_alive()
 
     def overdue(self, now: datetime) -> float:
-        """Seconds for which the head of a rung should have been moved, 0 when none should; from any thread."""
-        return max([0.0, *((now - leaves).total_seconds() for leaves, _ in self._due[:1])])
+        """Seconds for which something should have been moved, 0 when nothing should; from any thread."""
+        owed = self._owed
+        since = [leaves for leaves, _ in self._due[:1]] + ([] if owed is None else [owed])
+        return max([0.0, *((now - each).total_seconds() for each in since)])
 
     def forward(
         self, value: bytes | None, headers: list[tuple[str, bytes]] | None, now: datetime, *, repeated: bool = False
@@ -146,6 +151,7 @@ class Timers:
         now = datetime.now(UTC)
         if not self._due or self._due[0][0] > now or not self._lease_holds(consumer):
             return
+        self._owed = min(self._due[0][0], self._owed or now)
         moved: list[TopicPartition] = []
         failed: list[KafkaError] = []
         while self._due and self._due[0][0] <= now:
@@ -165,6 +171,7 @@ class Timers:
                 self._paused.discard(place)
                 consumer.resume([TopicPartition(*place)])
         self._confirm(consumer, producer, moved, failed)
+        self._owed = None
 
     def _hold(self, consumer: Consumer, messages: list[Message]) -> None:
         """Keep what was fetched until it is due."""
@@ -233,6 +240,7 @@ class Timers:
         return appended + self._rungs.get(message.topic() or "", timedelta(0))
 
     def _take(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._owed = None  # from here on the heads of what is ours tell
         consumer.incremental_assign(partitions)
         consumer.resume(partitions)  # one that was lost while its head waited stays paused otherwise, for ever
         now = datetime.now(UTC)

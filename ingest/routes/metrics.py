@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _KNOWN_WITHIN: Final = 8.0
-"""Seconds for each part of what the system is asked: Prometheus waits for ten."""
+"""Seconds for each part of what the system is asked: Prometheus waits for ten, unless it says otherwise."""
+_PATIENCE: Final = "x-prometheus-scrape-timeout-seconds"
+_OF_PATIENCE: Final = 0.7
 _TEXT: Final[dict[int | str, Any]] = {
     200: {"description": "In Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }
@@ -38,10 +40,11 @@ def router(runtime: Runtime, counts: RequestCounts) -> APIRouter:
     system = _System(runtime)
 
     @routes.get("/metrics", **route(200, _TEXT))
-    async def get_metrics(_request: Request) -> Response:
+    async def get_metrics(request: Request) -> Response:
         """What this process and the system do, for Prometheus. What cannot be known now is left out."""
         registry = CollectorRegistry()
-        families = [*_of_requests(counts), *_of_process(runtime), *await system.ask()]
+        known = await system.ask(_patience_of(request))
+        families = [*_of_requests(counts), *_of_process(runtime), *known]
         registry.register(_Collected(families))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -83,20 +86,23 @@ class _System:
         self._runtime = runtime
         self._lags = LaneLags(runtime.settings)
 
-    async def ask(self) -> "list[Family]":
-        """What is known now."""
-        parts = (self._readiness(), self._view_lag(), self._lanes(), self._tasks(), self._timers(), self._workers())
-        return [family for found in await asyncio.gather(*map(self._known, parts)) for family in found]
+    async def ask(self, within: float) -> "list[Family]":
+        """What is known within so many seconds."""
+        parts = (self._view_lag(), self._lanes(), self._tasks(), self._timers(), self._workers())
+        readiness, *others = await asyncio.gather(
+            self._readiness(within), *(self._known(part, within) for part in parts)
+        )
+        return [*readiness, *(family for found in others for family in found)]
 
-    async def _known(self, part: "Awaitable[Sequence[Family]]") -> "Sequence[Family]":
+    async def _known(self, part: "Awaitable[Sequence[Family]]", within: float) -> "Sequence[Family]":
         try:
-            return await asyncio.wait_for(part, _KNOWN_WITHIN)
+            return await asyncio.wait_for(part, within)
         except (LanewayError, TimeoutError) as error:
             log.info("some metrics are left out", said=str(error) or "no answer in time")
             return ()
 
-    async def _readiness(self) -> "Sequence[Family]":
-        checks = await self._runtime.checks()
+    async def _readiness(self, within: float) -> "Sequence[Family]":
+        checks = await self._runtime.checks(within)
         return [family_of(metrics.API_READY, (((name,), (int(why is None),)) for name, why in checks.items()))]
 
     async def _view_lag(self) -> "Sequence[Family]":
@@ -142,6 +148,15 @@ class _System:
             family_of(metrics.WORKERS, (((state,), (number,)) for state, number in numbers.items())),
             family_of(metrics.LANE_WORKERS, ((lane, (len(of_lane.get(lane, ())),)) for lane in self._runtime.lanes)),
         ]
+
+
+def _patience_of(request: Request) -> float:
+    """Seconds that may be spent: less than Prometheus waits, which it says."""
+    try:
+        said = float(request.headers.get(_PATIENCE, "inf"))
+    except ValueError:
+        return _KNOWN_WITHIN
+    return min(_KNOWN_WITHIN, said * _OF_PATIENCE) if said > 0 else _KNOWN_WITHIN
 
 
 def _age(since: datetime | None) -> int:

@@ -75,26 +75,24 @@ def added(some: tuple[int, ...], others: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def metrics_served(workers: Sequence["SupervisedWorker"], settings: WorkerSettings) -> Iterator[None]:
-    """During the body, Prometheus finds the metrics at ``http://HOST:PORT/metrics``; without a port nothing is served.
+def metrics_served(workers: Sequence["SupervisedWorker"], settings: WorkerSettings) -> Iterator[str | None]:
+    """During the body, Prometheus finds the metrics at the address that it gets; without a port nothing is served.
 
     Raises:
         ConfigurationError: the port is taken.
     """
     host, port = settings.metrics_host, settings.metrics_port
     if port is None:
-        yield
+        yield None
         return
-    import structlog
     from prometheus_client import CollectorRegistry, start_http_server
 
     port = claim(variable("worker.metrics_port"), host, port)
     registry = CollectorRegistry()
     registry.register(WorkerCollector(workers))
     server, thread = start_http_server(port, addr=host, registry=registry)
-    structlog.get_logger(__name__).info("metrics served", address=f"http://{host}:{port}/metrics")
     try:
-        yield
+        yield f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
     finally:
         server.shutdown()
         server.server_close()

@@ -93,7 +93,9 @@ class Stack:
             self._sign_callbacks()
             self._claim_ports()
             serving = contextlib.ExitStack()
-            serving.enter_context(metrics_served(self._fleet, self._settings.worker))
+            metrics = serving.enter_context(metrics_served(self._fleet, self._settings.worker))
+            if metrics is not None:
+                self._report.note("metrics", f"Metrics of the workers at {metrics}", address=metrics)
             work = asyncio.ensure_future(self._work())
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._on_signal, work)

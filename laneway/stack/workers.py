@@ -313,7 +313,9 @@ class Fleet:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, asked)
         heard = WorkerEvents(said=lambda *_: None, died=_log_death, frozen=_log_frozen)
-        with metrics_served(self.workers, self._settings.worker):
+        with metrics_served(self.workers, self._settings.worker) as address:
+            if address is not None:
+                log.info("metrics served", address=address)
             self.workers += [
                 SupervisedWorker(name, self._settings, self._arguments, log=None, events=heard)
                 for name in claim_names(self._settings, self._settings.worker.instances)

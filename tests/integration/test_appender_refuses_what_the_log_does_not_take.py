@@ -33,6 +33,7 @@ async def test_refusals(settings: Settings) -> None:
         many += [encoded_record(topics.events, 1, b"small-%d" % number, b"x", []) for number in range(2_000)]
         appended = await log.send(many)
         assert appended.last == {(topics.events, 1): len(many) - 1}
+        assert log.failures == 2
     finally:
         await log.close()
     records = read_all(settings.bootstrap_servers, topics.events)

@@ -32,6 +32,7 @@ async def test_from_both(settings: Settings, tmp_path: Path) -> None:
         async with AsyncClient(api.address) as client:
             delayed = await client.submit(STEPS, {"percents": []}, delay=1.1)
             await client.wait(delayed.id)
+            await client.submit(STEPS, {"percents": []}, delay=3600)
         targets = {"laneway-api": [api.address.removeprefix("http://")], "laneway-worker": [f"127.0.0.1:{port}"]}
         with running_prometheus(tmp_path, targets) as prometheus:
 
@@ -49,6 +50,7 @@ async def test_from_both(settings: Settings, tmp_path: Path) -> None:
                 for labels, value in prometheus.query(f'sum(laneway_tasks_ended_total{{type="{STEPS}"}})')
             ]
             assert ended == 1
+            assert [value for _, value in prometheus.query('laneway_timers_waiting{rung="10m"}')] == [1]
             # As every series that this system can make is known, so is their number.
             assert {metric.name for metric in METRICS} == {
                 _family(name) for name in prometheus.ask("label/__name__/values") if name.startswith("laneway_")

@@ -65,10 +65,11 @@ class RunningStack:
         self.folder = folder
         self.data_dir = folder / "data"
         self._output = folder / "up.out"
-        # Of use only where the settings name a cluster that others share.
         self._environment = {
             "LANEWAY_DATA_DIR": str(self.data_dir),
+            # Of use only where the settings name a cluster that others share.
             "LANEWAY_KAFKA__TOPIC_PREFIX": prefix or f"e{token_hex(5)}.",
+            "LANEWAY_WORKER__METRICS_PORT": "0",
         }
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(

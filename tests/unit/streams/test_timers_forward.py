@@ -37,6 +37,22 @@ def test_the_largest_rung_that_does_not_overshoot_else_the_lane(waits: timedelta
     assert onward.key == codec.decode(TASK, Task).id.encode()
     assert read_delivery(onward.headers) == Delivery(2, 1, NOW + waits)
     assert FOREIGN[0] in onward.headers
+    assert (onward.late is None) == topic.startswith("laneway.retry")
+
+
+def test_how_late_it_comes_to_its_lane_is_told() -> None:
+    assert forwarded(timedelta(seconds=-3)).late == timedelta(seconds=3)
+
+
+def test_what_should_have_been_moved_is_overdue_until_it_has_been() -> None:
+    """Also while it is under way, when nothing of it lies in memory any more: a broker that is away takes long."""
+    timers = Timers(Settings())
+    assert timers.overdue(NOW) == 0
+    timers._due = [(NOW + timedelta(seconds=1), ("laneway.retry.1s", 0))]
+    assert timers.overdue(NOW) == 0
+    assert timers.overdue(NOW + timedelta(seconds=6)) == 5
+    timers._owed, timers._due = NOW, []
+    assert timers.overdue(NOW + timedelta(seconds=6)) == 6
 
 
 @pytest.mark.parametrize("waits", [timedelta(0), timedelta(hours=2)])
