@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from laneway.measures import MICROSECONDS
 from schemas import metrics
 from schemas.metrics import DEAD_LETTER_REASONS, DEFERRED, FAILED, Metric
+from schemas.retry import DeadLetter
 from schemas.status import State
 from schemas.task import Lane, Priority
 from streams.counts import Counts
@@ -43,6 +44,10 @@ def test_a_dead_letter_counts_by_its_reason_too(tmp_path: Path, reason: str) -> 
     found = counted(tmp_path / "t", lambda counts: counts.over(ended))
     assert found["laneway_tasks_ended_total ore high dead_lettered"] == (1,)
     assert found[f"laneway_dead_letters_total ore {reason}"] == (1,)
+
+
+def test_every_reason_of_a_verdict_is_one_of_the_catalogue() -> None:
+    assert set(get_args(get_type_hints(DeadLetter)["reason"])) <= set(DEAD_LETTER_REASONS)
 
 
 @pytest.mark.parametrize("reason", [FAILED, DEFERRED])
