@@ -1,6 +1,7 @@
 """How much of each lane its workers have not committed yet, asked of the broker."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +15,8 @@ from schemas.task import Lane
 from schemas.topics import RUNGS, Topics
 
 _TIMEOUT: Final = 5.0
+_AT_ONCE: Final = 16
+"""Groups that are asked for side by side."""
 
 
 class LaneProgress(NamedTuple):
@@ -117,9 +120,14 @@ class LaneLags:
         every = [TopicPartition(topic, number) for topic in groups for number in range(self._partitions)]
         firsts = self._offsets(admin, every, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self._offsets(admin, every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        of_group: dict[str, list[TopicPartition]] = {}
+        for place in every:
+            of_group.setdefault(groups[place.topic], []).append(place)
         committed: dict[tuple[str, int], int] = {}
-        for group in dict.fromkeys(groups.values()):
-            committed |= self._committed(group, [place for place in every if groups[place.topic] == group])
+        # Each question waits for the broker most of its time, and there are as many as lanes.
+        with ThreadPoolExecutor(_AT_ONCE, "laneway-lags") as threads:
+            for found in threads.map(self._committed, of_group.keys(), of_group.values()):
+                committed |= found
         lags, dones = dict.fromkeys(groups, 0), dict.fromkeys(groups, 0)
         for place in every:
             which = (place.topic, place.partition)

@@ -39,6 +39,7 @@ async def test_from_both(settings: Settings, tmp_path: Path) -> None:
             async def every_metric() -> bool:
                 missing = [metric.name for metric in METRICS if not prometheus.query(_present(metric))]
                 assert not missing, missing
+                assert [value for _, value in prometheus.query('laneway_timers_waiting{rung="1h"}')] == [1]
                 return True
 
             await eventually(every_metric, within=30)
@@ -50,7 +51,6 @@ async def test_from_both(settings: Settings, tmp_path: Path) -> None:
                 for labels, value in prometheus.query(f'sum(laneway_tasks_ended_total{{type="{STEPS}"}})')
             ]
             assert ended == 1
-            assert [value for _, value in prometheus.query('laneway_timers_waiting{rung="10m"}')] == [1]
             # As every series that this system can make is known, so is their number.
             assert {metric.name for metric in METRICS} == {
                 _family(name) for name in prometheus.ask("label/__name__/values") if name.startswith("laneway_")
