@@ -78,7 +78,7 @@ class Dispatcher:
         """Which partitions are fetched."""
         due_changes.owner = self
         runs.room = lambda lane: self._room[lane].set()
-        runs.handed_back = self._forget
+        runs.handed_back = lambda work: self._in_flight.pop(work.key, None)
         outcomes.over = self._over
         outcomes.certainly_lost = self._certainly_lost
         outcomes.set_aside_over = lambda source: self._record_done(source, None)
@@ -150,8 +150,7 @@ class Dispatcher:
         return {
             number: (offset, self._outcomes.commit_metadata(partition))
             for (of_lane, number), partition in self._partitions.items()
-            # One that is not open yet has made no progress, and knows nothing to tell a successor.
-            if of_lane == lane and partition.held is None and (offset := partition.tracker.committable) is not None
+            if of_lane == lane and (offset := partition.committable) is not None
         }
 
     async def admit(self, lane: Lane, records: Sequence[Record]) -> None:
@@ -241,6 +240,9 @@ class Dispatcher:
 
     def _take(self, source: Source) -> None:
         lane = source.partition.lane
+        if source.record.offset < source.partition.start:  # fetched before another owner's commit was known
+            self._record_done(source, None)
+            return
         try:
             work = self._read(source)
         except Exception as error:  # the boundary of a record: whatever is wrong with it, the next one follows
@@ -367,8 +369,7 @@ class Dispatcher:
 
     def has_open(self, lane: Lane, number: int) -> bool:
         """As ``speaks_for``, and all that was asked before the partition came is known."""
-        partition = self._partitions.get((lane, number))
-        return partition is not None and partition.held is None and self.speaks_for(lane, number)
+        return self.speaks_for(lane, number) and self._partitions[lane, number].held is None
 
     def pass_over(self, work: Work) -> None:
         """Nothing comes of a work's record, which never took its turn: another one takes its place."""
@@ -398,9 +399,6 @@ class Dispatcher:
                 self._acknowledge(asking, marker)
             else:
                 self._run_again(asking, work.again, marker)
-
-    def _forget(self, work: Work) -> None:
-        self._in_flight.pop(work.key, None)
 
     def _run_again(self, work: Work, delivery: Delivery, marker: int | None) -> None:
         """Keep the record and its turn, and wait for the next run in place."""

@@ -203,16 +203,18 @@ class LaneConsumer(driver.Consumer):
         """Those records before which none is missing; the other partitions are read again from the one that is.
 
         A fetch that was under way through a rebalance moves the position on though its records are thrown away. Where
-        nothing comes but the same again, the log has a gap there, and it is passed over.
+        nothing comes but the same again, the log has a gap there, and it is passed over. What lies before the place at
+        which the group goes on was committed by another worker meanwhile.
         """
         whole: dict[TP, list[Record]] = {}
         again: dict[TP, int] = {}
         for tp, batch in records.items():
             expected = self._expected[tp]
-            if batch[0].offset <= expected or self._asked_again.get(tp) == expected:
-                whole[tp] = batch
-            else:
+            rest = batch if batch[0].offset >= expected else [each for each in batch if each.offset >= expected]
+            if rest and rest[0].offset > expected != self._asked_again.get(tp):
                 self._asked_again[tp] = again[tp] = expected
+            elif rest:
+                whole[tp] = rest
         if again:
             log.info("read again: records were missing", lane=str(self.app.lane), offsets=_told(again))
             await self._read_from(again)

@@ -103,6 +103,15 @@ class Partition:
         return wait
 
     @property
+    def committable(self) -> int | None:
+        """The offset that may be committed; ``None`` as long as that would be no progress.
+
+        A partition that is not open yet has made none, and knows nothing to tell a successor.
+        """
+        offset = self.tracker.committable
+        return offset if self.held is None and offset is not None and offset >= self.start else None
+
+    @property
     def flowing(self) -> bool:
         """Whether its records are fetched and may start."""
         return self.held is None and not (self.paused or self.revoked or self.releasing)

@@ -59,7 +59,14 @@ async def test_a_gap_of_the_log_is_passed_over_once_it_came_again() -> None:
 
 async def test_records_that_come_again_are_no_gap() -> None:
     made, thread = consumer(one=3)
-    assert list(await made._without_gaps({ONE: batch(0, 2)})) == [ONE]
+    assert await made._without_gaps({ONE: batch(0, 2)}) == {}
+    assert thread.sought == []
+
+
+async def test_what_another_worker_had_committed_is_not_taken() -> None:
+    made, thread = consumer(one=167)
+    taken = await made._without_gaps({ONE: batch(146, 170)})
+    assert [record.offset for record in taken[ONE]] == [167, 168, 169, 170]
     assert thread.sought == []
 
 
