@@ -29,7 +29,8 @@ from ingest.routes import (
     workers,
 )
 from ingest.runtime import Runtime
-from laneway import __version__
+from ingest.traced import TracedRequests
+from laneway import __version__, tracing
 from laneway.memory import tame_garbage_collector
 from laneway.registry import Registry
 from schemas.settings import Settings
@@ -93,4 +94,5 @@ def create_app(settings: Settings, registry: Registry, imports: tuple[str, ...] 
 
 def quick(app: FastAPI) -> ASGIApp:
     """``app`` behind its lean routes: the same API, with the hot routes answered before the framework's layers."""
-    return LeanRoutes(app, HotRoutes(app.state.runtime), app.state.lines)
+    lean = LeanRoutes(app, HotRoutes(app.state.runtime), app.state.lines)
+    return lean if tracing.tracer is None else TracedRequests(lean, tracing.tracer)

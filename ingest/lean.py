@@ -14,9 +14,10 @@ from ingest import problems
 from ingest.admission import moment
 from ingest.body import read_body
 from ingest.parameters import tries_of, wait_of
-from ingest.requests_log import REQUEST_ID_HEADER, RequestLines, request_id_of
+from ingest.requests_log import REQUEST_ID_HEADER, ROUTE, RequestLines, request_id_of
 from ingest.runtime import Runtime
 from schemas.errors import MalformedRequestError
+from schemas.headers import trace_id_of
 
 log = structlog.get_logger("ingest.requests")
 
@@ -41,6 +42,8 @@ class Answer(NamedTuple):
     body: bytes
     task_id: str | None = None
     location: bytes | None = None
+    traceparent: bytes | None = None
+    """Of what was submitted."""
 
 
 Handler = Callable[[Scope, RawHeaders, Receive], Awaitable[Answer]]
@@ -69,7 +72,7 @@ class HotRoutes:
         else:
             answer = await intake.submit_keyed(body, at, key.decode("latin-1"), tries_of(headers.get(TRY)))
         location = b"/api/tasks/" + answer.id.encode()
-        return Answer(202 if answer.created else 200, answer.document, answer.id, location)
+        return Answer(202 if answer.created else 200, answer.document, answer.id, location, at.traceparent)
 
     async def submit_batch(self, scope: Scope, headers: RawHeaders, receive: Receive) -> Answer:
         """Accept up to 10,000 tasks; each is accepted or refused by itself."""
@@ -79,10 +82,10 @@ class HotRoutes:
                 "an Idempotency-Key names one task; send tasks that need one by POST /api/tasks"
             )
         media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        batch = await self._runtime.intake.submit_many(
-            body, moment(headers.get(b"traceparent")), lines=media_type in _LINES
-        )
-        return Answer(207 if batch.refused else 202, b'{"tasks":[' + b",".join(batch.answers) + b"]}")
+        at = moment(headers.get(b"traceparent"))
+        batch = await self._runtime.intake.submit_many(body, at, lines=media_type in _LINES)
+        tasks = b'{"tasks":[' + b",".join(batch.answers) + b"]}"
+        return Answer(207 if batch.refused else 202, tasks, traceparent=at.traceparent)
 
     async def get(self, scope: Scope, headers: RawHeaders, receive: Receive) -> Answer:
         """The status document; with ``wait`` once its state is final."""
@@ -135,13 +138,14 @@ class LeanRoutes:
         handler: Handler,
         route: str,
     ) -> None:
+        scope[ROUTE] = route
         began = time.perf_counter()
         headers: RawHeaders = dict(scope["headers"])
         request_id = request_id_of(headers.get(REQUEST_ID_HEADER))
-        status, size, task_id = 0, 0, None
+        status, size, task_id, traceparent = 0, 0, None, None
         try:
             try:
-                status, body, task_id, location = await handler(scope, headers, receive)
+                status, body, task_id, location, traceparent = await handler(scope, headers, receive)
             except problems.ANSWERED as error:
                 response = problems.answer(error)
                 status, body = response.status_code, bytes(response.body)
@@ -165,9 +169,9 @@ class LeanRoutes:
         finally:
             if scope["method"] == "GET" and task_id is None:
                 task_id = scope["path"][len(_TASK) :]
-            self._lines.tell(
-                scope["method"], route, status, time.perf_counter() - began, size, request_id.decode(), task_id
-            )
+            seconds = time.perf_counter() - began
+            trace_id = None if traceparent is None else trace_id_of(traceparent)
+            self._lines.tell(scope["method"], route, status, seconds, size, request_id.decode(), task_id, trace_id)
 
 
 async def respond(handler: Handler, request: Request) -> Response:

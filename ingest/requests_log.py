@@ -20,6 +20,8 @@ from schemas.settings import LogSettings
 
 TASK_ID: Final = "laneway.task_id"
 """Key of the request's scope under which a route notes the task that it was about."""
+ROUTE: Final = "laneway.route"
+"""Key of the scope under which a lean route notes its pattern."""
 QUIET: Final = "laneway.quiet"
 """Key of the scope of a request that a page repeats by itself: worth no line unless it fails."""
 REQUEST_ID_HEADER: Final = b"x-request-id"
@@ -72,7 +74,15 @@ class RequestLines:
         self.counts = RequestCounts()
 
     def tell(
-        self, method: str, route: str, status: int, seconds: float, size: int, request_id: str, task_id: str | None
+        self,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        size: int,
+        request_id: str,
+        task_id: str | None,
+        trace_id: str | None = None,
     ) -> None:
         """Write a request's line, and count it; status 0 is a client that left before the answer."""
         self.counts.count(method, route, status or _CLIENT_LEFT, seconds)
@@ -88,6 +98,8 @@ class RequestLines:
         }
         if task_id is not None:
             fields["task_id"] = task_id
+        if trace_id is not None:
+            fields["trace_id"] = trace_id
         if self._watched:
             log.info("request", **fields)
             return
@@ -104,6 +116,8 @@ class RequestLines:
             )
             if task_id is not None:
                 line += f" task_id={_told(task_id)}"
+            if trace_id is not None:
+                line += f" trace_id={trace_id}"
         self._lines.append(line)
         if len(self._lines) >= _FLUSH_LINES:
             self.flush()

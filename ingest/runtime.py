@@ -18,10 +18,12 @@ from ingest.replay.dead import DeadLetters
 from ingest.replay.desk import Replays
 from ingest.schedules import Schedules
 from ingest.timeline import Timelines
+from ingest.traced import TracedLog
 from ingest.view.owner import ViewOwner
 from ingest.view.reader import ViewReader
 from ingest.why import Explainer
 from ingest.workers import Workers
+from laneway import tracing
 from laneway.files import FileStore
 from laneway.kafka.admin import TopicAdmin
 from laneway.kafka.log import Log, open_log
@@ -86,6 +88,8 @@ class Runtime:
         self.view = ViewReader(self.settings)
         self.owner = ViewOwner(self.settings)
         self._log = open_log(self.settings, "laneway-api", delivery_timeout=self.settings.api.accept_timeout)
+        if tracing.tracer is not None:
+            self._log = TracedLog(self._log, tracing.tracer)
         self._log.expect(spec.name for spec in self._specs())
         self.intake = Intake(self.admission, self._log, self.view, recent)
         self.lookup = Lookup(self.view, recent)

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from ingest.app import create_app, quick
 from ingest.runtime import Runtime
+from laneway import tracing
 from laneway.registry import Registry
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
@@ -50,12 +51,17 @@ def serve(settings: Settings, registry: Registry, imports: tuple[str, ...] = ())
         0 after an orderly stop, 1 when it could not start.
 
     Raises:
-        ConfigurationError: a port that is taken, no cluster set, or topics that are not what is needed.
+        ConfigurationError: a port that is taken, no cluster set, topics that are not what is needed, or no way to send
+            the traces that are wanted.
     """
     _allow_connections()
+    tracing.start("laneway-api")
     app = create_app(settings, registry, imports)
-    with _listen(settings.api.host, settings.api.port) as listener:
-        return _run(app, listener)
+    try:
+        with _listen(settings.api.host, settings.api.port) as listener:
+            return _run(app, listener)
+    finally:
+        tracing.stop()
 
 
 def _run(app: FastAPI, listener: socket.socket) -> int:

@@ -126,6 +126,11 @@ def cloud_event(kind: str, event_id: str, source: bytes, at: bytes, traceparent:
     return headers
 
 
+def trace_id_of(traceparent: bytes) -> str:
+    """The part of a W3C trace context that names the trace: 32 hexadecimal digits."""
+    return traceparent[3:35].decode("latin-1")
+
+
 def header(headers: Iterable[tuple[str, bytes | str | None]] | None, name: str) -> bytes | None:
     """The last value of ``name`` (Kafka allows a header to repeat), or ``None``."""
     found: bytes | None = None

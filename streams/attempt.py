@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from msgspec import Raw
 
@@ -13,6 +13,9 @@ from laneway.context import Context
 from laneway.registry import TaskType
 from schemas import codec
 from schemas.errors import ResultError, TaskCancelledError, TaskTimeoutError
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 MAX_RESULT_BYTES: Final = 512 * 1024
 CANCEL_GRACE: Final = 1.0
@@ -22,6 +25,14 @@ Ended = Callable[[Any, Raw | BaseException], None]
 """Gets an attempt's owner, and the result as JSON or what was raised."""
 
 Owner = TypeVar("Owner")
+
+
+class LeaseUncertainError(Exception):
+    """The handler was about to be called, and by then another worker may have the task: it was not."""
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(eq=False, slots=True)
@@ -51,6 +62,10 @@ class Attempt(Generic[Owner]):
     over: bool = False
     """Its end was reported; whatever comes after is ignored."""
     task: "asyncio.Task[None] | None" = None
+    may_begin: Callable[[], bool] = _always
+    """Asked from any thread, at the last moment: between the slot and the handler's call a process can be frozen."""
+    span: "Span | None" = None
+    """Where spans are made: what the handler's own are children of."""
 
     @property
     def begun(self) -> bool:

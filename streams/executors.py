@@ -10,11 +10,13 @@ from typing import Any
 
 from msgspec import Raw
 
+from laneway import tracing
 from schemas.settings import Settings
 from streams.attempt import (
     CANCEL_GRACE,
     Attempt,
     Ended,
+    LeaseUncertainError,
     arguments_of,
     did_not_end,
     not_begun,
@@ -181,8 +183,12 @@ class Executors:
         """An attempt of an ``async`` handler, on its loop."""
         try:
             if not loop.begun(attempt):
-                raise not_begun()
-            returned = await attempt.task_type.handler(*arguments_of(attempt))
+                raise not_begun() if attempt.called_off else LeaseUncertainError
+            if attempt.span is None:
+                returned = await attempt.task_type.handler(*arguments_of(attempt))
+            else:
+                with tracing.inside(attempt.span):
+                    returned = await attempt.task_type.handler(*arguments_of(attempt))
             result: Raw | BaseException = result_of(attempt.context, returned)
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = timed_out_after(attempt.timeout, error) if attempt.timed_out and attempt.timeout else error
@@ -193,8 +199,12 @@ class Executors:
         try:
             if attempt.called_off:
                 raise not_begun()
+            if not attempt.may_begin():
+                raise LeaseUncertainError
             attempt.began = time.monotonic()
-            result: Raw | BaseException = result_of(attempt.context, attempt.task_type.handler(*arguments_of(attempt)))
+            with tracing.inside(attempt.span):
+                returned = attempt.task_type.handler(*arguments_of(attempt))
+            result: Raw | BaseException = result_of(attempt.context, returned)
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = error
         self._returns.put((attempt, result))
@@ -208,10 +218,11 @@ class Executors:
 
     async def _run_in_process(self, attempt: Attempt[Any]) -> None:
         context, timeout = attempt.context, attempt.timeout
-        job = Job.of(context, attempt.payload)
+        traceparent = None if attempt.span is None else tracing.traceparent_of(attempt.span)
+        job = Job.of(context, attempt.payload, traceparent)
         result: Raw | BaseException
         try:
-            result = await self._processes.run(job, context.report, timeout, partial(setattr, attempt, "tell"))
+            result = await self._processes.run(job, context.report, timeout, partial(_at_work, attempt))
         except TimeoutError as error:
             result = timed_out_after(timeout or timedelta(0), error)
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
@@ -224,3 +235,14 @@ class Executors:
             return
         attempt.over = True
         self._ended(attempt.owner, result)
+
+
+def _at_work(attempt: Attempt[Any], tell: Callable[[], None]) -> None:
+    """A process is there for an attempt.
+
+    Raises:
+        LeaseUncertainError: it must not begin.
+    """
+    if not attempt.may_begin():
+        raise LeaseUncertainError
+    attempt.tell = tell

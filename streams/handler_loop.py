@@ -123,8 +123,8 @@ class HandlerLoop:
 
     def begun(self, attempt: Attempt[Any]) -> bool:
         """On the loop: it is an attempt's turn; False when its handler must not be called any more."""
-        called_off = attempt.called_off
-        if not called_off:
+        may_begin = not attempt.called_off and attempt.may_begin()
+        if may_begin:
             attempt.began = time.monotonic()
         now = time.thread_time()  # not the clock's: what others do meanwhile is not this loop's pace
         self._each += (min(now - self._last_begun, _LONGEST) - self._each) * _WEIGHT
@@ -135,7 +135,7 @@ class HandlerLoop:
         if left <= self._ahead // 2 and self._asked_at != self._handed_over:
             self._asked_at = self._handed_over
             self._hungry(self.name)
-        return not called_off
+        return may_begin
 
     def _begin(self, attempt: Attempt[Any]) -> None:
         task = self._loop.create_task(self._run(self, attempt))

@@ -18,6 +18,7 @@ from schemas.metrics import DEFERRED, FAILED
 from schemas.retry import Retry, describe
 from schemas.status import ErrorInfo, State, Status
 from schemas.task import Lane
+from streams import spans
 from streams.counts import Counts
 from streams.publisher import TOLD, Publisher
 from streams.tracker import commit_metadata
@@ -180,6 +181,8 @@ class Outcomes:
         if crashpoints.armed:
             crashpoints.reached("before_status")
         work.published = True
+        if work.span is not None:
+            spans.publication(work, [record.topic for record in records])
         number = work.source.record.partition
         # The first try counts: it may be durable though nobody told us.
         self._on_their_way[number].setdefault(work, self._newest_status.get(number))
@@ -219,6 +222,7 @@ class Outcomes:
     def _drop(self, work: Work) -> None:
         log.warning("outcome dropped: another worker has the task", task_id=work.task.id)
         self._on_their_way[work.source.record.partition].pop(work, None)
+        spans.published(work, dropped=True)
         self.over(work, None, False)
 
     def _rest(self, work: Work, records: list[OutgoingRecord], marker: int | None) -> None:
@@ -244,6 +248,8 @@ class Outcomes:
             if len(self._went_on) > STEPS_REMEMBERED:
                 self._went_on.popitem(last=False)
         self._counts.over(work)
+        if work.telling is not None:
+            spans.published(work)
         self.over(work, marker, True)
 
     def _aside(self, source: Source, reason: str, records: list[OutgoingRecord]) -> None:

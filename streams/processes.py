@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 import structlog
 from msgspec import Raw, Struct
 
+from laneway import tracing
 from laneway.context import Context
 from laneway.files import FileStore
 from laneway.logs import configure
@@ -30,6 +31,8 @@ from streams.attempt import result_of
 
 log = structlog.get_logger(__name__)
 
+_EXPORT_EVERY: Final = 0.5
+"""Seconds: such a process is not asked to stop, so little may lie there."""
 _SPAWN: Final = multiprocessing.get_context("spawn")  # a fork would copy threads' locks and the Kafka clients
 
 
@@ -59,9 +62,11 @@ class Job(Struct, frozen=True, kw_only=True):
     generation: int
     labels: dict[str, str]
     deadline: datetime | None
+    traceparent: str | None = None
+    """Of the attempt's span, where spans are made."""
 
     @classmethod
-    def of(cls, context: Context, payload: bytes) -> "Job":
+    def of(cls, context: Context, payload: bytes, traceparent: str | None = None) -> "Job":
         """The attempt that a context describes."""
         return cls(
             type=context.type,
@@ -73,6 +78,7 @@ class Job(Struct, frozen=True, kw_only=True):
             generation=context.generation,
             labels=context.labels,
             deadline=context.deadline,
+            traceparent=traceparent,
         )
 
     def context(self, settings: Settings, files: FileStore, report: Callable[[Progress], None]) -> Context:
@@ -214,6 +220,7 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     configure(settings.log)
+    tracing.start("laneway-handler", delay=_EXPORT_EVERY)
     for module in imports:
         import_module(module)
     running: list[Context] = []
@@ -231,7 +238,8 @@ def _serve(pipe: Connection, settings: Settings, imports: list[str]) -> None:
             context = job.context(settings, files, lambda progress: pipe.send(("progress", progress)))
             running[:] = [context]
             try:
-                answer: tuple[str, Any] = ("result", _call(runner, registry[job.type], job.payload, context))
+                with tracing.under(job.traceparent):
+                    answer: tuple[str, Any] = ("result", _call(runner, registry[job.type], job.payload, context))
             except Exception as error:  # noqa: BLE001  (the boundary of an attempt)
                 answer = ("error", _pickled(error))
             pipe.send(answer)

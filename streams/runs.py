@@ -12,16 +12,18 @@ from typing import Any, Final, Protocol
 import structlog
 from msgspec import Raw
 
-from laneway import crashpoints
+from laneway import crashpoints, tracing
 from laneway.context import Context
 from laneway.files import FileStore
 from laneway.registry import Registry
 from schemas.errors import LanewayError, TaskCancelledError
+from schemas.headers import trace_id_of
 from schemas.retry import Cancel, Retry, Verdict, describe, verdict
 from schemas.settings import Settings
 from schemas.status import Progress, State
 from schemas.task import Lane, Priority
-from streams.attempt import Attempt
+from streams import spans
+from streams.attempt import Attempt, LeaseUncertainError
 from streams.budget import WINDOW, DeadLetterBudget
 from streams.clock import Clock, utc_now
 from streams.counts import Counts
@@ -81,7 +83,9 @@ class Runs:
         """Called with a lane of which few wait for a slot."""
         self.over_budget: Callable[[Lane, str], None]
         """Called with a lane that makes too many dead letters, and with the reason to hold it."""
-        self.handed_back: Callable[[Work], None]
+        self.worker = ""
+        """Name of the process, for spans."""
+        self.handed_back: Callable[[Work], object]
         """Gets each work that was cut off by the end of the worker."""
         self._settings = settings
         self._outcomes = outcomes
@@ -252,11 +256,14 @@ class Runs:
         )
         payload = bytes(task.payload)
         work.attempt = Attempt(work, task_type, payload, context, timeout)
+        work.attempt.may_begin = partial(self._lease_holds, work.source.partition.lane)
         suspect = self._guard.suspect(task.id, task.generation)
         if suspect is not None:
             work.attempt.alone = partial(self._guard.run_alone, suspect, task_type, payload, context, timeout)
         else:
             work.flight = self._guard.begin(work)
+        if tracing.tracer is not None:
+            work.attempt.span = work.span = spans.attempt(work, self.worker)
         self.running.add(work)
         self._counts.started(work)
         self.executors.start(work.attempt)
@@ -278,12 +285,21 @@ class Runs:
         if work.flight is not None:
             self._guard.end(work.flight)
             work.flight = None
+        if work.span is not None:
+            spans.result(work, result)
         if isinstance(result, Raw):
             work.ended = True
             self._spend(work, dead=False)
             self._outcomes.finished(work, State.SUCCEEDED, result=result)
         elif isinstance(result, asyncio.CancelledError | TaskCancelledError) and self._closing and not work.called_off:
             self.handed_back(work)  # no acknowledgement: another worker takes it
+        elif isinstance(result, LeaseUncertainError) and not work.called_off:
+            work.started_at = None
+            partition = work.source.partition
+            if (partition.revoked or partition.releasing) and not work.twins:
+                self.handed_back(work)  # whoever has the partition gets its record
+            else:
+                self._doubtful.append(work)
         elif isinstance(result, MemoryError) and in_company and not work.called_off:
             # Whoever asked for the last bit of memory need not be the one who took it all: no attempt is spent.
             log.warning("out of memory, runs again alone", **fields_of(work))
@@ -292,6 +308,8 @@ class Runs:
             self.add(work)
         else:
             self._failed(work, result, begun=begun)
+        if work.span is not None:
+            spans.over(work)
         self.fill(lane.type)
 
     def _failed(self, work: Work, error: BaseException, *, begun: bool) -> None:
@@ -313,6 +331,7 @@ class Runs:
         if isinstance(follows, Retry):
             due = self._clock() + follows.delay
             log.log(level, "runs again", error=repr(error), in_seconds=follows.delay.total_seconds(), **fields)
+            spans.again(work, follows.delay.total_seconds())
             self._outcomes.retrying(work, follows, due, traceback=told)
         elif isinstance(follows, Cancel):
             log.log(level, "cancelled", said=str(error), **fields)
@@ -387,11 +406,13 @@ class Runs:
 
 def fields_of(work: Work) -> dict[str, object]:
     """A work as it is told in the log."""
+    traceparent = work.traceparent
     return {
         "task_id": work.task.id,
         "lane": str(work.source.partition.lane),
         "attempt": work.delivery.attempt,
         "position": work.source.position,
+        **({} if traceparent is None else {"trace_id": trace_id_of(traceparent)}),
     }
 
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from laneway.registry import TaskType
 from schemas.headers import TRACEPARENT, Delivery, header
@@ -15,6 +15,9 @@ from schemas.topics import position
 from streams.attempt import Attempt
 from streams.rates import TokenBucket
 from streams.tracker import OffsetTracker
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 MOST_KEY_RATES: Final = 10_000
 """Keys of a partition whose rates are kept; above it those are dropped that could start at once anyhow."""
@@ -169,6 +172,10 @@ class Work:
     """Its place in the flight recorder."""
     ended: bool = False
     """The task is over with this run: no other one follows."""
+    span: "Span | None" = None
+    """Of its latest attempt, where spans are made."""
+    telling: "Span | None" = None
+    """Of the publication of its end, while that is under way."""
     end: State | None = None
     """What this worker has published of its run: an end, or ``retrying``."""
     why: str = ""

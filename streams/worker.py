@@ -15,6 +15,7 @@ import structlog
 import uvloop
 from faust.types import TP
 
+from laneway import tracing
 from laneway.kafka.admin import TopicAdmin
 from laneway.kafka.log import CountingSink, open_sink
 from laneway.kafka.table import TableFollower
@@ -86,10 +87,12 @@ def run(
     names = [*chosen.names, *(chosen.own if settings.callbacks.secrets is not None else [])]
     lanes = [Lane(name, priority) for name in names for priority in priorities or list(Priority)]
     worker = Worker(settings, chosen, lanes, list(imports))
+    tracing.start("laneway-worker")
     # Handlers' loops and threads share the interpreter with the worker's own loop, which must not wait long for it.
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(worker.run())
+    tracing.stop()
     if worker.threads_busy:
         # Python joins every thread before it ends, and a handler that was abandoned may never return.
         log.warning("ends with handlers still in their threads; their tasks were timed out or handed back")
@@ -151,6 +154,7 @@ class Worker:
         )
         self._guard = guard
         self._runs = Runs(self._settings, self._registry, outcomes, guard, self._lease_holds, self._counts)
+        self._runs.worker = self.name
         self._executors = Executors(
             self._settings, self._imports, self._runs.ended, self._runs.fill, watch.loops.append
         )

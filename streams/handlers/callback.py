@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from laneway import __version__
+from laneway import __version__, tracing
 from laneway.context import Context
 from laneway.receivers import Network, check_callback_url, is_inside
 from laneway.registry import registry
@@ -109,6 +109,7 @@ async def _post(url: str, body: bytes, ctx: Context, settings: CallbackSettings)
         "webhook-id": ctx.task_id,
         "webhook-timestamp": str(at),
         "webhook-signature": signature(settings.keys, ctx.task_id, at, body),
+        **tracing.outgoing(),
     }
     try:
         async with session, session.post(url, data=body, headers=headers, allow_redirects=False) as response:

@@ -42,6 +42,23 @@ async def run_through(count: int, handler: Callable[[], Any]) -> tuple[HandlerLo
     return loop, most
 
 
+async def test_what_may_be_another_workers_by_now_does_not_begin() -> None:
+    began: list[bool] = []
+
+    async def run(loop: HandlerLoop, one: Attempt[Any]) -> None:
+        began.append(loop.begun(one))
+
+    loop = HandlerLoop("test", run, lambda _: None, 0)
+    ours, theirs = attempt(), attempt()
+    theirs.may_begin = lambda: False
+    for each in (theirs, ours):
+        loop.start(each)
+    await eventually(lambda: len(began) == 2, within=10)
+    loop.close()
+    assert began == [False, True]
+    assert (theirs.begun, ours.begun) == (False, True)
+
+
 def burn() -> None:
     end = time.thread_time() + 0.002
     while time.thread_time() < end:
