@@ -81,7 +81,7 @@ class TopicReader:
         settings: Settings,
         wake: Callable[[], None],
     ) -> None:
-        self._topic = topic
+        self.topic = self._topic = topic
         self._group = group
         self._start = start
         self._follow = follow
@@ -109,7 +109,13 @@ class TopicReader:
         self._counter = 0
         self._at_end: set[int] = set()
         self._assigned = False
-        self._paused = False
+        self._full = False
+        self._resting: set[int] = set()
+        """Partitions that are not fetched from."""
+        self._left_resting: set[int] = set()
+        """Partitions that were so when they went: the client may remember it."""
+        self.held: frozenset[int] = frozenset()
+        """Partitions of which whoever takes wants nothing more for now; what was fetched is still given out."""
         self._stopping = threading.Event()
         self._error: LanewayError | None = None
         self._ended = False
@@ -127,7 +133,7 @@ class TopicReader:
         """
         while self._buffer:
             received = self._buffer.popleft()
-            if self._owns(received):
+            if self.owns(received):
                 return received
         if self._error is not None:
             raise self._error
@@ -138,11 +144,19 @@ class TopicReader:
         """Whether everything up to the end was taken, where it was to be read no further."""
         return self._ended and not self._buffer
 
+    def owns(self, received: Received) -> bool:
+        """Whether the record's partition is still ours under the assignment that the record came by."""
+        return self.still(received.partition, received.assignment)
+
+    def still(self, partition: int, assignment: int) -> bool:
+        """Whether a partition is ours, and has been ever since that assignment."""
+        return self._assignments.get(partition) == assignment
+
     def finish(self, received: Received) -> None:
-        """Mark a record as done, so that the group does not see it again."""
+        """Mark a record, and all before it in its partition, as done, so that the group does not see them again."""
         # A partition that went to another member and came back starts from what that one committed: an older mark
         # would move it backwards.
-        if not self._owns(received):
+        if not self.owns(received):
             return
         self._positions[received.partition] = (received.message.offset() or 0) + 1
         if self._group is not None:
@@ -190,9 +204,6 @@ class TopicReader:
             except KafkaException as error:  # given up this very moment: its new owner sees the record again
                 log.debug("offset not stored", partition=partition, why=str(error))
 
-    def _owns(self, received: Received) -> bool:
-        return self._assignments.get(received.partition) == received.assignment
-
     def _run(self) -> None:
         try:
             self._join()
@@ -237,12 +248,17 @@ class TopicReader:
             self._ended = True
         if messages:
             self._wake()
-        if not self._paused and len(self._buffer) >= _FULL:
-            self._consumer.pause(self._consumer.assignment())
-            self._paused = True
-        elif self._paused and len(self._buffer) < _FULL // 4:
-            self._consumer.resume(self._consumer.assignment())
-            self._paused = False
+        self._rest()
+
+    def _rest(self) -> None:
+        """Fetch from those partitions alone of which there is room for more."""
+        self._full = len(self._buffer) >= (_FULL // 4 if self._full else _FULL)
+        wanted = set(self._assignments) if self._full else self._assignments.keys() & self.held
+        if stop := wanted - self._resting:
+            self._consumer.pause([TopicPartition(self._topic, each) for each in stop])
+        if go := self._resting - wanted:
+            self._consumer.resume([TopicPartition(self._topic, each) for each in go])
+        self._resting = wanted
 
     def _receive(self, message: Message) -> None:
         error, partition = message.error(), message.partition()
@@ -279,12 +295,17 @@ class TopicReader:
             self._assignments.pop(partition.partition, None)
             self._positions.pop(partition.partition, None)
             self._at_end.discard(partition.partition)
+            if partition.partition in self._resting:
+                self._resting.discard(partition.partition)
+                self._left_resting.add(partition.partition)
 
     def _own(self, partitions: list[TopicPartition]) -> None:
         self._counter += 1
         self._assigned = True
-        self._paused = False
         for partition in partitions:
+            if partition.partition in self._left_resting:
+                self._left_resting.discard(partition.partition)
+                self._resting.add(partition.partition)
             self._positions.pop(partition.partition, None)
             self._assignments[partition.partition] = self._counter
             self._at_end.discard(partition.partition)
@@ -313,6 +334,15 @@ class TopicReader:
         return [
             TopicPartition(each.topic, each.partition, int(self._start) if offset is None else offset) for each in fresh
         ]
+
+
+def check_start(start: Start | Offsets | None, asker: str) -> None:
+    """Raises ValueError: nobody can begin there. ``asker`` is who was told to."""
+    if isinstance(start, datetime) and start.tzinfo is None:
+        raise ValueError(f"{asker}: start is {start}, a time without a zone; want an aware datetime")
+    offsets = [start] if isinstance(start, int) else start.values() if isinstance(start, Mapping) else ()
+    if any(offset < 0 for offset in offsets):
+        raise ValueError(f"{asker}: start is {start}; an offset is zero or more")
 
 
 def partitions_of(consumer: Consumer, topic: str, settings: Settings) -> list[int]:

@@ -3,14 +3,13 @@
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from datetime import datetime
+from collections.abc import AsyncGenerator, Callable, Generator
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
-from consumers.reader import Offsets, Received, Start, TopicReader
+from consumers.reader import Offsets, Received, Start, TopicReader, check_start
 from schemas.codec import decode
 from schemas.errors import UndecodableRecordError
 from schemas.outcome import Outcome
@@ -67,11 +66,7 @@ def results(
             away later is waited for.
         ValueError: ``start`` is a time without a zone or a negative offset.
     """
-    if isinstance(start, datetime) and start.tzinfo is None:
-        raise ValueError(f"results: start is {start}, a time without a zone; want an aware datetime")
-    offsets = [start] if isinstance(start, int) else start.values() if isinstance(start, Mapping) else ()
-    if any(offset < 0 for offset in offsets):
-        raise ValueError(f"results: start is {start}; an offset is zero or more")
+    check_start(start, "results")
     return Results(type_name, group, settings or load_settings(), "earliest" if start is None else start, follow)
 
 

@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from consumers.consuming import consume as consume
+    from consumers.consuming import consume_async as consume_async
     from consumers.results import results as results
     from laneway.client import AsyncClient as AsyncClient
     from laneway.client import Client as Client
@@ -29,6 +31,8 @@ _HOMES: Final = {
     "Reject": "schemas.errors",
     "RetryLater": "schemas.errors",
     "RetryPolicy": "schemas.retry",
+    "consume": "consumers.consuming",
+    "consume_async": "consumers.consuming",
     "results": "consumers.results",
     "task": "laneway.registry",
 }
@@ -43,6 +47,8 @@ __all__ = [
     "Reject",
     "RetryLater",
     "RetryPolicy",
+    "consume",
+    "consume_async",
     "results",
     "task",
 ]

@@ -58,6 +58,13 @@ _MESSAGES: Final = {
         "A task as it was accepted, or the bytes that were none; headers say why, when and where from.",
     ),
     "outcome": _Message("outcome", "outcome", _BY_TASK),
+    "outcomeAside": _Message(
+        "outcome",
+        "outcome",
+        _BY_TASK,
+        (*_DEAD, names.ERRORS, names.TRIES, names.AGAIN),
+        "An outcome that a handler could not take, or the bytes that were none; headers say why, when and where from.",
+    ),
     "status": _Message("status", "status", _BY_TASK),
     "event": _Message("event", "event", _BY_TASK),
     "laneControl": _Message("lane_control", "control", "`lane/<type>.<priority>`"),
@@ -124,7 +131,15 @@ _CHANNELS: Final = {
         (
             _Operation(_WORKER, "tellOutcome", "send", "A task has ended; behind its status."),
             _Operation(_INGEST, "tellCancelledOutcome", "send", "A task was cancelled that no worker had begun."),
-            _Operation(_CONSUMERS, "followResults", "receive", "`laneway.results()` and `laneway results`."),
+            _Operation(_CONSUMERS, "followResults", "receive", "`laneway.results()`, `consume()` and the command."),
+        ),
+    ),
+    "aside": _Channel(
+        ("outcomeAside",),
+        "Outcomes that the handler of one group could not take, and those of them that it shall get again.",
+        (
+            _Operation(_CONSUMERS, "layAside", "send", "`consume()` gave up, or an operator asks for it again."),
+            _Operation(_CONSUMERS, "followAside", "receive", "Handles what is asked for again."),
         ),
     ),
     "status": _Channel(
@@ -235,6 +250,8 @@ def asyncapi_document(
         spec.name: spec
         for spec in topics.specs(["{type}"], partitions=partitions, replication_factor=replication_factor)
     }
+    aside = topics.aside_spec("{type}", "{group}", partitions=partitions, replication_factor=replication_factor)
+    specs[aside.name] = aside
     schemas = {**record_components(_REF), **_payload_schemas(payloads)}
     schemas["Task"] = _typed_task(schemas["Task"], payloads)
     return {
@@ -285,6 +302,8 @@ def _address(channel: str, topics: Topics, *, sample: bool = False) -> str:
             return topics.dead_letters("{type}")
         case "results":
             return topics.results("{type}")
+        case "aside":
+            return topics.aside("{type}", "{group}")
     return str(getattr(topics, channel))
 
 
@@ -293,6 +312,7 @@ def _channel(name: str, channel: _Channel, topics: Topics, types: Sequence[str],
     known: dict[str, dict[str, Any]] = {
         "type": {"description": "A task type.", "enum": [*types, CALLBACK_TYPE]},
         "priority": {"description": "How urgent.", "enum": [priority.value for priority in Priority]},
+        "group": {"description": "A consumer group of the type's results."},
         "rung": {"description": "How long records wait in it.", "enum": list(RUNGS)},
     }
     config: dict[str, Any] = {key: _value(key, value) for key, value in spec.config.items()}

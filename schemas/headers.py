@@ -35,6 +35,8 @@ DLQ_ERROR: Final = "laneway-dlq-error"
 DLQ_SOURCE: Final = "laneway-dlq-source"
 DLQ_AT: Final = "laneway-dlq-at"
 DLQ_WORKER: Final = "laneway-dlq-worker"
+TRIES: Final = "laneway-tries"
+AGAIN: Final = "laneway-again"
 
 HEADERS: Final[dict[str, str]] = {
     CE_ID: "Unique with `ce_source`: names the task, its generation and the step.",
@@ -53,11 +55,14 @@ HEADERS: Final[dict[str, str]] = {
     "from its due time on; where that is not said, from the time that stands here (RFC 3339), else (`1`) its append.",
     ERRORS: "JSON array of the failures so far, oldest first.",
     REPLAYED_FROM: "On a replayed task: where the record lay that it was made of, as `topic-partition@offset`.",
-    DLQ_REASON: "Why the record is a dead letter, in a word: `rejected`, `exhausted`, `undecodable`, …",
+    DLQ_REASON: "Why the record is a dead letter, or was set aside, in a word: `rejected`, `exhausted`, "
+    "`undecodable`, …",
     DLQ_ERROR: "JSON object of the last error: type, message, retriable.",
     DLQ_SOURCE: "Where the record lay, as `topic-partition@offset`.",
     DLQ_AT: "When it was set aside, RFC 3339.",
-    DLQ_WORKER: "Which worker set it aside.",
+    DLQ_WORKER: "Which worker, or consumer of outcomes, set it aside.",
+    TRIES: "On an outcome that was set aside: how often its handler was called.",
+    AGAIN: "On an outcome that was set aside: when somebody asked for it to be handled again, RFC 3339.",
 }
 
 MAX_ERRORS: Final = 20

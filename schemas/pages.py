@@ -189,6 +189,7 @@ def topics_page() -> str:
     """``docs/topics.md``: every topic."""
     own = f".{CALLBACK_TYPE}"
     specs = [each for each in Topics("").specs(["<type>"], partitions=1, replication_factor=3) if own not in each.name]
+    specs.append(Topics("").aside_spec("<type>", "<group>", partitions=1, replication_factor=3))
     common = _common_config(specs)
     rows = [[f"`{spec.name}`", *_KEY_AND_VALUE[_kind(spec.name)], _policy(spec, common)] for spec in specs]
     ladder = ", ".join(f"`{name}`" for name in RUNGS)
@@ -238,6 +239,7 @@ _KEY_AND_VALUE: Final = {
     "lane": ("ordering key, else task id", "task"),
     "dlq": ("task id", "the task as it was, bytes untouched; headers say why, when and where from"),
     "results": ("task id", "outcome"),
+    "aside": ("task id", "outcome that the group's handler could not take, bytes untouched; made by `consume()`"),
 }
 
 

@@ -95,6 +95,13 @@ class Topics:
         """Consumer group of those who fill one sink; ``sink`` tells it from others of the type."""
         return f"{self.prefix}sink.{type_name}.{sink}"
 
+    def aside(self, type_name: str, group: str) -> str:
+        """Outcomes of a type that a group's handler could not take; also the group of those who look there.
+
+        No part of a type's name begins with ``_``, so that two pairs never have one name.
+        """
+        return f"{self.prefix}aside.{type_name}._{group}"
+
     def retry(self, rung: str) -> str:
         """One rung of the ladder that waiting tasks go down."""
         return f"{self.prefix}retry.{rung}"
@@ -159,18 +166,22 @@ class Topics:
         """Consumer group of those who fire schedules."""
         return f"{self.prefix}schedules"
 
+    def aside_spec(self, type_name: str, group: str, *, partitions: int, replication_factor: int) -> TopicSpec:
+        """The topic of what one group sets aside; consumers make it, since nobody else knows of the group."""
+        return TopicSpec(
+            self.aside(type_name, group),
+            partitions,
+            replication_factor,
+            _durable(replication_factor) | {"cleanup.policy": "delete", "retention.ms": _ms(DEAD_LETTER_RETENTION)},
+        )
+
     def specs(self, types: list[str], *, partitions: int, replication_factor: int) -> list[TopicSpec]:
         """Every topic that a system with these types needs, those of callbacks among them: any task may ask for one.
 
         Broker time on every record (``LogAppendTime``) makes the order of time-stamps the order of the log, whatever
         the clocks of producers say.
         """
-        durable = {
-            "message.timestamp.type": "LogAppendTime",
-            "min.insync.replicas": str(max(1, replication_factor - 1)),
-            "unclean.leader.election.enable": "false",
-            "max.message.bytes": str(MAX_RECORD_BYTES),
-        }
+        durable = _durable(replication_factor)
 
         def spec(name: str, config: dict[str, str]) -> TopicSpec:
             return TopicSpec(name, partitions, replication_factor, durable | config)
@@ -228,6 +239,15 @@ class Topics:
             )
             specs.append(spec(self.results(type_name), deleted))
         return specs
+
+
+def _durable(replication_factor: int) -> dict[str, str]:
+    return {
+        "message.timestamp.type": "LogAppendTime",
+        "min.insync.replicas": str(max(1, replication_factor - 1)),
+        "unclean.leader.election.enable": "false",
+        "max.message.bytes": str(MAX_RECORD_BYTES),
+    }
 
 
 def _ms(duration: timedelta) -> str:

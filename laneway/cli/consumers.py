@@ -4,7 +4,7 @@ import click
 
 from laneway.cli.configuration import configured
 from laneway.cli.options import Begin, json_option
-from laneway.cli.output import console, show_json
+from laneway.cli.output import console, show_json, time_text
 
 if TYPE_CHECKING:
     from consumers.groups import Group, ResultGroups
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def consumers() -> None:
-    """Consumer groups that read results: who they are, how far they came, and moving them."""
+    """Consumer groups that read results: who they are, how far they came, moving them, and what they set aside."""
 
 
 @consumers.command("list")
@@ -57,6 +57,48 @@ def reset(group: str, type_name: str, to: "Start", applied: bool, as_json: bool)
         old = "nothing" if move.old is None else str(move.old)
         out.print(f"partition {move.partition}: {old} → {move.new}")
     out.print("done" if applied else "nothing changed; give --apply to do it")
+
+
+@consumers.command()
+@click.argument("group")
+@click.argument("type_name", metavar="TYPE")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Only the newest so many.")
+@json_option()
+def aside(group: str, type_name: str, limit: int, as_json: bool) -> None:
+    """Show outcomes of TYPE that the handler of GROUP could not take, and why."""
+    from consumers.aside import Aside
+
+    lying = Aside(configured().settings, type_name, group).look()
+    if as_json:
+        show_json({"count": len(lying), "aside": [each._asdict() for each in lying[-limit:]]})
+        return
+    from rich.markup import escape
+
+    out = console()
+    out.print(f"{len(lying):,} outcomes lie aside" if lying else "nothing lies aside")
+    for each in lying[-limit:]:
+        when = "" if each.at is None else time_text(each.at)
+        why = "" if each.error is None else f"{each.error.type}: {each.error.message}"
+        tries = f"{each.tries} {'try' if each.tries == 1 else 'tries'}"
+        out.print(f"[dim]{when}[/] {each.id or each.source} {each.reason}, {tries}  [red]{escape(why)}[/]")
+
+
+@consumers.command()
+@click.argument("group")
+@click.argument("type_name", metavar="TYPE")
+@click.option("--id", "ids", metavar="ID", multiple=True, help="Only this task's; give it again for more.")
+@json_option()
+def retry(group: str, type_name: str, ids: tuple[str, ...], as_json: bool) -> None:
+    """Have the handler of GROUP get the outcomes of TYPE again that lie aside."""
+    import asyncio
+
+    from consumers.aside import Aside
+
+    asked = asyncio.run(Aside(configured().settings, type_name, group).again(ids or None))
+    if as_json:
+        show_json({"asked": asked})
+        return
+    console().print(f"{asked:,} outcomes are handled again once the group has a member")
 
 
 def _groups() -> "ResultGroups":

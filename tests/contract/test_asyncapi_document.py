@@ -78,7 +78,12 @@ def test_the_specification_refuses_what_is_none() -> None:
 
 def test_it_tells_of_every_topic_with_its_settings_and_of_no_other() -> None:
     told: dict[str, dict[str, Any]] = {}
-    for channel in DOCUMENT["channels"].values():
+    channels = dict(DOCUMENT["channels"])
+    # One topic for each group of somebody's choice.
+    aside, spec = channels.pop("aside"), Topics().aside_spec("{type}", "{group}", partitions=12, replication_factor=3)
+    assert aside["address"] == spec.name
+    assert aside["bindings"]["kafka"]["topicConfiguration"]["retention.ms"] == int(spec.config["retention.ms"])
+    for channel in channels.values():
         addresses = [channel["address"]]
         for name, parameter in channel.get("parameters", {}).items():
             addresses = [each.replace(f"{{{name}}}", value) for each in addresses for value in parameter["enum"]]
