@@ -21,10 +21,11 @@ from ingest.admission import (
     split_batch,
 )
 from ingest.claims import Claims, Won
+from ingest.lookup import state_of
 from ingest.recent import RecentTasks
 from ingest.view.reader import ViewReader
 from laneway import crashpoints
-from laneway.ids import new_id
+from laneway.ids import id_for_key, new_id
 from laneway.kafka.appender import Appended
 from laneway.kafka.log import Log
 from laneway.kafka.wire import EncodedRecord
@@ -34,6 +35,7 @@ from schemas.errors import (
     BodyTooLargeError,
     BrokerUnavailableError,
     RecordTooLargeError,
+    UnavailableError,
 )
 from schemas.status import State, Status
 from schemas.task import Lane, Priority, TaskSubmission
@@ -42,6 +44,10 @@ MAX_BATCH: Final = 10_000
 _NOT_BEGUN: Final = frozenset({State.SCHEDULED, State.QUEUED})
 _CHUNK: Final = 250
 """Tasks of a batch that are admitted in one go; between chunks the loop serves others."""
+
+
+_AT_ONCE: Final = 100
+"""Tasks of a repeated batch that are looked for at once."""
 
 
 class _Chunk(NamedTuple):
@@ -106,7 +112,9 @@ class Intake:
             tries: how often a client that made this key for this very request has sent it, this time included. The
                 first time the log is not asked for earlier ones.
         """
-        task_id = keyed_id(key)
+        return await self._submit_as(keyed_id(key), body, moment, tries)
+
+    async def _submit_as(self, task_id: str, body: bytes, moment: Moment, tries: int | None) -> Answer:
         submission = decode_submission(body)
         digest = fingerprint(body)
         urgent = submission.priority is Priority.HIGH
@@ -171,21 +179,30 @@ class Intake:
         )
         await self._log.send([accepted.task])
 
-    async def submit_many(self, body: bytes, moment: Moment, *, lines: bool) -> Batch:
+    async def submit_many(
+        self, body: bytes, moment: Moment, *, lines: bool, key: str | None = None, tries: int | None = None
+    ) -> Batch:
         """Accept those tasks of a batch that can be.
 
         Args:
             body: one submission a line, or a JSON array.
             moment: of the request.
             lines: which of the two.
+            key: names, with its place in the batch, each of the tasks: the same place with the same submission is the
+                same task.
+            tries: as in ``submit_keyed``.
 
         Raises:
             UnavailableError: the log took none of those that were admitted.
         """
-        submissions = decode_batch(body, lines=lines)
+        submissions = decode_batch(body, lines=lines) if key is None else None
         each = split_batch(body, lines=lines) if submissions is None else submissions
+        if key is not None:
+            keyed_id(key)  # one that no single task could have is refused here, too
         if len(each) > MAX_BATCH:
             raise BodyTooLargeError(f"a batch has at most {MAX_BATCH} tasks; this one has {len(each)}", limit=MAX_BATCH)
+        if key is not None and (tries != 1 or self._known(key, len(each))):
+            return await self._submit_again(split_batch(body, lines=lines), moment, key, tries)
         answers: list[bytes] = []
         sending: list[_Chunk] = []
         refused = False
@@ -198,8 +215,10 @@ class Intake:
             records: list[EncodedRecord] = []
             for one in each[start : start + _CHUNK]:
                 try:
-                    submission = one if isinstance(one, TaskSubmission) else decode_submission(bytes(one))
-                    taken = accept(submission, moment, new_id())
+                    if isinstance(one, TaskSubmission):
+                        taken = accept(one, moment, new_id())
+                    else:
+                        taken = self._admit(bytes(one), moment, key, len(answers))
                 except AdmissionError as error:
                     answers.append(refusal(error))
                     refused = True
@@ -212,6 +231,44 @@ class Intake:
                 sending.append(_Chunk(positions, accepted, self._log.send(records)))
         failed = await self._settle(sending, answers)
         return Batch(answers, refused=refused or failed)
+
+    def _admit(self, body: bytes, moment: Moment, key: str | None, place: int) -> Acceptance:
+        submission = decode_submission(body)
+        if key is None:
+            return self._admission.accept(submission, moment, new_id())
+        return self._admission.accept(submission, moment, _place_id(key, place), fingerprint(body))
+
+    def _known(self, key: str, length: int) -> bool:
+        """Whether a batch was here before, though its client says that it was not: something repeats requests."""
+        ids = [_place_id(key, place) for place in ({0, length - 1} if length else ())]
+        return any(
+            self._view.find_quietly(each) is not None or self._recent.find(each, self._view.applied) is not None
+            for each in ids
+        )
+
+    async def _submit_again(
+        self, each: list[bytes] | list[msgspec.Raw], moment: Moment, key: str, tries: int | None
+    ) -> Batch:
+        """Accept those tasks of a batch that can be and are not there yet."""
+
+        async def one(place: int) -> bytes | AdmissionError:
+            try:
+                answer = await self._submit_as(_place_id(key, place), bytes(each[place]), moment, tries)
+            except AdmissionError as error:
+                return error
+            except (BrokerUnavailableError, RecordTooLargeError) as error:
+                return _failure(error)
+            state = state_of(answer.document)
+            return b'{"id":"%b","state":"%b"}' % (answer.id.encode(), state.encode())
+
+        answers: list[bytes | AdmissionError] = []
+        for start in range(0, len(each), _AT_ONCE):
+            answers += await asyncio.gather(*map(one, range(start, min(start + _AT_ONCE, len(each)))))
+        errors = [answer for answer in answers if isinstance(answer, AdmissionError)]
+        if errors and len(errors) == len(answers) and all(isinstance(error, UnavailableError) for error in errors):
+            raise errors[0]
+        told = [refusal(answer) if isinstance(answer, AdmissionError) else answer for answer in answers]
+        return Batch(told, refused=bool(errors))
 
     async def _settle(self, chunks: "list[_Chunk]", answers: list[bytes]) -> bool:
         """Wait for the log's answers, fill in the tasks', and tell whether there were failures among them."""
@@ -253,6 +310,11 @@ class Intake:
                 del self._locks[task_id]
             else:
                 self._locks[task_id] = lock, users - 1
+
+
+def _place_id(key: str, place: int) -> str:
+    """The id of the task at a place of a batch; no header can hold the key of a single task that would be the same."""
+    return id_for_key(f"{key}\n{place}")
 
 
 def _failure(error: BrokerUnavailableError | RecordTooLargeError) -> AdmissionError:

@@ -16,7 +16,6 @@ from ingest.body import read_body
 from ingest.parameters import tries_of, wait_of
 from ingest.requests_log import REQUEST_ID_HEADER, ROUTE, RequestLines, request_id_of
 from ingest.runtime import Runtime
-from schemas.errors import MalformedRequestError
 from schemas.headers import trace_id_of
 
 log = structlog.get_logger("ingest.requests")
@@ -77,13 +76,16 @@ class HotRoutes:
     async def submit_batch(self, scope: Scope, headers: RawHeaders, receive: Receive) -> Answer:
         """Accept up to 10,000 tasks; each is accepted or refused by itself."""
         body = await read_body(receive, headers.get(b"content-length"), self._limit)
-        if b"idempotency-key" in headers:
-            raise MalformedRequestError(
-                "an Idempotency-Key names one task; send tasks that need one by POST /api/tasks"
-            )
+        key = headers.get(b"idempotency-key")
         media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         at = moment(headers.get(b"traceparent"))
-        batch = await self._runtime.intake.submit_many(body, at, lines=media_type in _LINES)
+        batch = await self._runtime.intake.submit_many(
+            body,
+            at,
+            lines=media_type in _LINES,
+            key=None if key is None else key.decode("latin-1"),
+            tries=None if key is None else tries_of(headers.get(TRY)),
+        )
         tasks = b'{"tasks":[' + b",".join(batch.answers) + b"]}"
         return Answer(207 if batch.refused else 202, tasks, traceparent=at.traceparent)
 

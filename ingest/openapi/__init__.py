@@ -83,6 +83,14 @@ SUBMIT_BATCH: Final = route(
         _422="No array.",
         _503=NOT_TAKEN,
     ),
+    parameter(
+        "Idempotency-Key",
+        "header",
+        "Names each task of the batch together with its place in it: the same place with the same submission is the"
+        " same task, with another one it is refused with a 409 of its own.",
+        {"type": "string", "minLength": 1, "maxLength": 255},
+    ),
+    parameter("Laneway-Try", "header", "As of a single task.", {"type": "integer", "minimum": 1}),
     TRACE,
     body={
         **content({"type": "array", "maxItems": 10_000, "items": ref("Submission")}),

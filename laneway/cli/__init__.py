@@ -3,6 +3,7 @@
 import click
 
 from laneway import __version__
+from laneway.cli.batches import submit_batch
 from laneway.cli.bench import bench
 from laneway.cli.configuration import config
 from laneway.cli.consumers import consumers
@@ -33,7 +34,7 @@ def cli() -> None:
 
 _COMMANDS = (
     *(up, broker, api, worker, worker_process, replay_process),
-    *(submit, status, timeline, why, list_tasks, cancel, reschedule, results, types),
+    *(submit, submit_batch, status, timeline, why, list_tasks, cancel, reschedule, results, types),
     *(top, lanes, pause, resume, workers, counts),
     *(replay, dlq, schedule),
     *(topics, consumers, config, doctor, bench),

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 
 from laneway.client import operations, stream
+from laneway.client.batches import Accepted, AsyncBatchClient, BatchAnswer, BatchClient, NewTask
 from laneway.client.operations import (
     CancelAnswer,
     LaneState,
@@ -35,11 +36,14 @@ from schemas.task import Priority
 from schemas.worker import WorkerView
 
 __all__ = [
+    "Accepted",
     "AsyncClient",
+    "BatchAnswer",
     "CancelAnswer",
     "Client",
     "LaneState",
     "ListOptions",
+    "NewTask",
     "ScheduleOptions",
     "SubmitOptions",
     "TaskPage",
@@ -51,7 +55,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 RETRIED_FOR: Final = timedelta(seconds=10)
 
 
-class Client(SteeringClient, PastClient):
+class Client(BatchClient, SteeringClient, PastClient):
     """Submits and reads tasks; for programs without an event loop.
 
     Delivery: a submission that returns is in the log of every in-sync replica. A 503 and a broken connection are tried
@@ -229,7 +233,7 @@ class Client(SteeringClient, PastClient):
                 response = Response(answer.status_code, answer.content, answer.headers)
             except httpx.TransportError as error:
                 failure = error
-            pause = patience.pause_after(response)
+            pause = patience.pause_after(response, request.again)
             if pause is not None:
                 time.sleep(pause)
             elif response is not None:
@@ -238,7 +242,7 @@ class Client(SteeringClient, PastClient):
                 raise operations.unreachable(self._http.base_url, failure) from failure
 
 
-class AsyncClient(AsyncSteeringClient, AsyncPastClient):
+class AsyncClient(AsyncBatchClient, AsyncSteeringClient, AsyncPastClient):
     """Submits and reads tasks from an event loop; everything else is as ``Client`` says."""
 
     def __init__(
@@ -406,7 +410,7 @@ class AsyncClient(AsyncSteeringClient, AsyncPastClient):
                 response = Response(answer.status_code, answer.content, answer.headers)
             except httpx.TransportError as error:
                 failure = error
-            pause = patience.pause_after(response)
+            pause = patience.pause_after(response, request.again)
             if pause is not None:
                 await asyncio.sleep(pause)
             elif response is not None:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -167,6 +167,14 @@ class TaskCount(msgspec.Struct, frozen=True):
     count: int
 
 
+class Response(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """A request to be sent, by whichever kind of client."""
@@ -180,14 +188,8 @@ class Request:
     """How much longer than usual the answer may take, because it is asked to wait."""
     numbered: bool = False
     """Whether each try says which it is."""
-
-
-class Response(NamedTuple):
-    """What came back."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
+    again: Callable[[Response], bool] | None = None
+    """Whether an answer other than 503 is to be asked for again, too."""
 
 
 # Each operation is written once, as a generator that yields requests and is sent responses; the two clients only
@@ -372,12 +374,17 @@ def raise_for_problem(response: Response) -> None:
         problem = msgspec.json.decode(response.body, type=dict[str, Any])
     except msgspec.DecodeError:
         problem = {"detail": f"the API answered {response.status} without saying why"}
+    raise error_of(problem, response.status)
+
+
+def error_of(problem: Mapping[str, Any], status: int) -> AdmissionError:
+    """The error that a problem document tells; ``status`` is the answer's."""
     slug = str(problem.get("type", "")).rstrip("/").rpartition("/")[2].rpartition(":")[2]
-    detail = str(problem.get("detail") or problem.get("title") or f"the API answered {response.status}")
+    detail = str(problem.get("detail") or problem.get("title") or f"the API answered {status}")
     extensions = {k: v for k, v in problem.items() if k not in {"type", "title", "status", "detail", "instance"}}
     known = {error.slug: error for error in AdmissionError.__subclasses__()}
     by_status = {error.http_status: error for error in reversed(AdmissionError.__subclasses__())}
-    raise (known.get(slug) or by_status.get(response.status) or AdmissionError)(detail, **extensions)
+    return (known.get(slug) or by_status.get(status) or AdmissionError)(detail, **extensions)
 
 
 def decoded(response: Response, expected: type[Answer]) -> Answer:
@@ -393,13 +400,15 @@ class Patience:
         self._deadline = time.monotonic() + retry_for.total_seconds()
         self._pause = _FIRST_PAUSE
 
-    def pause_after(self, response: Response | None) -> float | None:
+    def pause_after(self, response: Response | None, again: Callable[[Response], bool] | None = None) -> float | None:
         """Seconds to wait before the next try; ``None`` when the answer stands or the time is up.
 
         Args:
             response: what came back; ``None`` when nothing did.
+            again: whether an answer other than 503 is to be asked for again.
         """
-        if response is not None and response.status != httpx.codes.SERVICE_UNAVAILABLE:
+        stands = response is not None and response.status != httpx.codes.SERVICE_UNAVAILABLE
+        if response is not None and stands and not (again is not None and again(response)):
             return None
         pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311  (jitter, not a secret)
         if response is not None:
