@@ -98,7 +98,7 @@ class Runtime:
         self.control = ControlDesk(self.settings, self._log, self.view, self.lookup)
         self.control.start()
         self.due = DueDesk(self.settings, self.control, self.lookup, self.payloads)
-        self.explainer = Explainer(self.settings, self.lookup, self.control)
+        self.explainer = Explainer(self.settings, self.lookup, self.control, self.view)
         self.schedules = Schedules(self.settings, self.admission, self._log)
         self.schedules.start()
         self.workers = Workers(self.settings)

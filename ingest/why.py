@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ingest.control import ControlDesk
 from ingest.lookup import Lookup
+from ingest.view.reader import ViewReader
 from laneway.kafka.lags import LaneLags
 from schemas.codec import decode
 from schemas.control import LaneControl
@@ -26,6 +27,8 @@ class Surroundings(NamedTuple):
     """Whether any worker takes from its lane."""
     ahead: int | None
     """Estimate of the records before it; ``None`` unless it lies in its lane."""
+    behind: Status | None = None
+    """The earlier task of its ordering key that it waits for."""
 
 
 class Explainer:
@@ -35,9 +38,11 @@ class Explainer:
         settings: of the process.
         lookup: finds their statuses.
         control: knows which lanes are held.
+        view: knows which tasks have one ordering key.
     """
 
-    def __init__(self, settings: Settings, lookup: Lookup, control: ControlDesk) -> None:
+    def __init__(self, settings: Settings, lookup: Lookup, control: ControlDesk, view: ViewReader) -> None:
+        self._view = view
         self._partitions = settings.kafka.partitions
         self._lookup = lookup
         self._control = control
@@ -71,7 +76,8 @@ class Explainer:
             ahead = None if since is None else await asyncio.to_thread(self._lags.ahead, lane, number, since)
         except BrokerUnavailableError as error:
             raise UnavailableError(str(error)) from error
-        return Surroundings(control, manned, ahead)
+        behind = None if since is None or status.ordering_key is None else await self._view.holder(status)
+        return Surroundings(control, manned, ahead, behind)
 
 
 def explain(status: Status, around: Surroundings | None, now: datetime) -> tuple[Explanation, ...]:
@@ -95,6 +101,8 @@ def explain(status: Status, around: Surroundings | None, now: datetime) -> tuple
         if not around.manned:
             text = f"no worker takes from the lane {status.type}.{status.priority}; start one for {status.type}"
             reasons.append(Explanation(reason=Reason.NO_WORKER, text=text))
+        if around.behind is not None:
+            reasons.append(_kept(around.behind))
     if not reasons or status.state is State.QUEUED:
         reasons.append(_waiting(status, None if around is None else around.ahead))
     return tuple(reasons)
@@ -149,6 +157,25 @@ def _held(control: LaneControl) -> Explanation:
         since=control.at,
         by=control.by,
         said=control.reason,
+    )
+
+
+def _kept(holder: Status) -> Explanation:
+    """Told of the earlier task of the key."""
+    key = holder.ordering_key
+    begun = holder.state is State.RUNNING and holder.started_at is not None
+    since = holder.started_at if begun else holder.updated_at
+    told = {
+        State.RUNNING: f"{holder.id} of its ordering key {key!r} runs",
+        State.RETRYING: f"{holder.id} of its ordering key {key!r} has the turn and waits for its next attempt",
+    }.get(holder.state, f"{holder.id} of its ordering key {key!r} is before it")
+    return Explanation(
+        reason=Reason.ORDERING_KEY,
+        text=f"{told}, since {since:%Y-%m-%d %H:%M:%S %Z}",
+        since=since,
+        task=holder.id,
+        state=holder.state,
+        worker=holder.worker,
     )
 
 

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     """An operator holds its lane."""
     NO_WORKER = "no_worker"
     """No worker takes from its lane."""
+    ORDERING_KEY = "ordering_key"
+    """An earlier task of its ordering key has the turn, or comes before it."""
     WAITING = "waiting"
     """It is due, and waits for its turn in its lane."""
 
@@ -36,7 +38,7 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     """For people."""
     since: AwareDatetime | None = None
-    """Begin of the run, of the hold or of the wait, or when it ended."""
+    """Begin of the run, of the hold or of the wait, or when it ended; of another task's state, where that is told."""
     due_at: AwareDatetime | None = None
     due_in: float | None = None
     """Seconds until then."""
@@ -44,7 +46,12 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who holds the lane."""
     said: str | None = None
     """What they gave as their reason."""
+    task: str | None = None
+    """Id of the earlier task of its ordering key."""
+    state: State | None = None
+    """Of that one."""
     worker: str | None = None
+    """Who runs it, or the earlier task of its ordering key."""
     attempt: int | None = None
     ahead: int | None = None
     """Estimate: uncommitted records before it in its partition of the lane, by the time it came to wait."""

@@ -35,7 +35,7 @@ class CountChanges:
         """
         by = self._by
         known = {row[0]: row[1:] for row in _stored(connection, rows)}
-        for task_id, (_, _, type_name, priority, state, _, step, _, _) in rows.items():
+        for task_id, (_, _, type_name, priority, state, _, step, *_) in rows.items():
             before = known.get(task_id)
             if before is None:
                 by[type_name, priority, state] += 1

@@ -15,6 +15,7 @@ import structlog
 
 from ingest.view import schema
 from ingest.view.counts import Counts, read_counts
+from ingest.view.keys import read_holder
 from ingest.view.lanes import LaneTasks, read_lanes
 from ingest.view.listing import Listing, Page, read_page
 from ingest.view.minutes import Minutes, read_minutes
@@ -22,6 +23,7 @@ from ingest.view.notices import NoticeReader
 from laneway.kafka.ends import LogEnds
 from schemas.errors import BrokerUnavailableError, UnavailableError
 from schemas.settings import Settings
+from schemas.status import Status
 from schemas.task import Lane
 from schemas.topics import Topics
 
@@ -122,6 +124,15 @@ class ViewReader:
             lambda connection: connection.execute("SELECT document FROM claims WHERE id = ?", (task_id,)).fetchone()
         )
         return row[0] if row else None
+
+    async def holder(self, status: Status) -> Status | None:
+        """The task of its lane and ordering key that a queued one waits behind, as far as the view knows."""
+
+        def read() -> Status | None:
+            with self._own() as connection:
+                return read_holder(connection, status)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 
     async def page(self, listing: Listing) -> Page:
         """A page of tasks."""

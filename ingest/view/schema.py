@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Raised by any change of the tables: a file of another version is built anew from the log."""
 
 RETENTION_DAYS: Final = 7
-TaskRow = tuple[int, str, str, str, str, int, bytes, str, bytes]
+TaskRow = tuple[int, str, str, str, str, int, bytes, str, bytes, str | None]
 """A row of `tasks`."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -29,11 +29,15 @@ CREATE TABLE tasks (
     step BLOB NOT NULL,           -- how far the task is, so that SQLite can tell which of two statuses is ahead
     search TEXT NOT NULL,         -- latest error and labels in lower case, for `q`
     document BLOB NOT NULL,       -- the record's value as it lay in the log
+    open_key TEXT,                -- its ordering key until it is final
     PRIMARY KEY (created_at, id)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX tasks_by_id ON tasks (id);
 -- Serves every choice of the three: a listing merges the combinations that it asks for.
 CREATE INDEX tasks_by_kind ON tasks (type, state, priority, created_at, id);
+-- In each key the order of the table. Small, whatever the log holds: most tasks have no key, and those that have one
+-- end. What a status changes is not in it, so that it is written at the begin and the end of a task alone.
+CREATE INDEX tasks_by_key ON tasks (open_key, type, priority) WHERE open_key IS NOT NULL;
 -- How many tasks there are, in the same transactions as these.
 CREATE TABLE counts (
     type TEXT NOT NULL, priority TEXT NOT NULL, state TEXT NOT NULL, number INTEGER NOT NULL,

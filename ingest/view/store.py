@@ -258,7 +258,10 @@ class ViewStore:
             step,
             _search_text(status) if status.labels or status.error is not None else "",
             record.value,
+            None if status.state.final else status.ordering_key,
         )
+        if status.ordering_key is not None and status.state.final:
+            changes.ended.append(changes.rows[task_id][:2])
 
     def document(self, task_id: str) -> bytes | None:
         """The furthest status of a task."""
@@ -283,13 +286,18 @@ class ViewStore:
         # stay what they are, so that an update leaves their indexes alone.
         before = connection.total_changes
         connection.executemany(
-            "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " state = excluded.state, updated_at = excluded.updated_at, step = excluded.step, search = excluded.search,"
             " document = excluded.document WHERE excluded.step > step",
             # In the table's order, which is nearly that of coming in: the tree grows at its end.
             sorted(changes.rows.values()),
         )
         none_refused = connection.total_changes - before == len(changes.rows)
+        connection.executemany(
+            "UPDATE tasks SET open_key = NULL WHERE (created_at, id) = (?, ?) AND open_key IS NOT NULL"
+            " AND state IN ('succeeded', 'dead_lettered', 'cancelled', 'expired')",
+            changes.ended,
+        )
         self._compare(changes, none_refused=none_refused)
         connection.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", changes.claims.values())
         if changes.labels:
@@ -354,6 +362,8 @@ class _Changes:
     def __init__(self) -> None:
         self.rows: dict[str, schema.TaskRow] = {}
         self.labels: dict[str, dict[str, str]] = {}
+        self.ended: list[tuple[int, str]] = []
+        """Primary keys of those with an ordering key that have ended."""
         self.deleted: set[str] = set()
         """Rows to go before others are written."""
         self.last: dict[str, tuple[int, bytes]] = {}

@@ -51,7 +51,7 @@ def _show(found: "list[LaneState]", as_json: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    columns = ("lane", "waiting", "oldest", "running", "workers", "state", "since", "why")
+    columns = ("lane", "waiting", "oldest", "rate", "running", "workers", "state", "since", "why")
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for each in found:
         why = " ".join(part for part in (each.reason, f"(by {each.by})" if each.by and each.paused else None) if part)
@@ -59,6 +59,7 @@ def _show(found: "list[LaneState]", as_json: bool) -> None:
             f"{each.type}.{each.priority}",
             "" if each.lag is None else str(each.lag),
             "" if each.oldest_seconds is None else f"{each.oldest_seconds:.1f} s",
+            "" if each.rate is None else f"{each.rate:,.1f} /s",
             "" if each.running is None else str(each.running),
             # Names would not fit; `laneway workers` and --json tell them.
             "" if each.workers is None else str(len(each.workers)),

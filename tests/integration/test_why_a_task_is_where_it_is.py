@@ -58,6 +58,13 @@ async def test_every_reason(settings: Settings, tmp_path: Path) -> None:
                 assert running.worker
                 assert running.since
 
+                holds = await client.submit("ctl.async", {**payload, "do": "wait"}, ordering_key="turn")
+                await eventually(lambda: state_of(holds.id, State.RUNNING), within=20, what="a run of the key")
+                kept = await client.submit("ctl.async", payload, ordering_key="turn")
+                has_turn = (await reasons(kept.id))[Reason.ORDERING_KEY]
+                assert (has_turn.task, has_turn.state, has_turn.worker is None) == (holds.id, State.RUNNING, False)
+                await client.submit("ctl.async", payload, ordering_key="another")
+
                 fails = await client.submit("ctl.async", {**payload, "do": "fail"})
                 await eventually(lambda: state_of(fails.id, State.RETRYING), within=20, what="a failed run")
                 retrying = (await reasons(fails.id))[Reason.RETRYING]
@@ -67,8 +74,10 @@ async def test_every_reason(settings: Settings, tmp_path: Path) -> None:
                 await client.pause("ctl.async", "low", reason="the other side is down")
                 held = [await client.submit("ctl.async", payload, priority="low", ordering_key="k") for _ in range(5)]
                 found = await reasons(held[-1].id)
-                assert list(found) == [Reason.LANE_PAUSED, Reason.WAITING]
+                assert list(found) == [Reason.LANE_PAUSED, Reason.ORDERING_KEY, Reason.WAITING]
                 assert found[Reason.LANE_PAUSED].said == "the other side is down"
+                before = found[Reason.ORDERING_KEY]
+                assert before.task in {each.id for each in held[:-1]}  # the hold reaches the worker a moment later
                 # Those before it in its partition; one that was taken in the same millisecond is not counted.
                 assert found[Reason.WAITING].ahead in range(3, 6)
 

@@ -59,6 +59,19 @@ def test_who_holds_the_lane_tells_an_operator_from_a_budget() -> None:
     assert [each.reason for each in held] == [Reason.DEAD_LETTER_BUDGET, Reason.WAITING]
 
 
+def test_an_earlier_task_of_its_key_is_named() -> None:
+    began = NOW - timedelta(minutes=1)
+    runs = status(State.RUNNING, ordering_key="k", started_at=began, worker="w-1")
+    held = explain(status(State.QUEUED, ordering_key="k"), Surroundings(control(), True, 3, runs), NOW)
+    assert [each.reason for each in held] == [Reason.LANE_PAUSED, Reason.ORDERING_KEY, Reason.WAITING]
+    assert held[1].text == "t1 of its ordering key 'k' runs, since 2026-01-30 23:59:00 UTC"
+    assert (held[1].task, held[1].state, held[1].since, held[1].worker) == ("t1", State.RUNNING, began, "w-1")
+    waits = status(State.RETRYING, ordering_key="k", started_at=began)
+    (kept, _) = explain(status(State.QUEUED, ordering_key="k"), FREE._replace(behind=waits), NOW)
+    assert (kept.state, kept.since) == (State.RETRYING, NOW)
+    assert "has the turn and waits for its next attempt" in kept.text
+
+
 def test_a_lane_that_was_freed_holds_nothing() -> None:
     (only,) = explain(status(State.QUEUED), Surroundings(control(paused=False), manned=True, ahead=0), NOW)
     assert only.reason is Reason.WAITING
