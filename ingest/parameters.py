@@ -38,6 +38,20 @@ def wait_of(query: QueryParams, longest: float) -> float:
     return min(seconds, longest)
 
 
+def generation_of(query: QueryParams) -> int | None:
+    """``?generation=``; ``None``: the present one.
+
+    Raises:
+        MalformedRequestError: no number from 1 on.
+    """
+    text = query.get("generation")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and int(text) > 0):
+        raise MalformedRequestError(f"generation={text[:40]!r}: want a number, from 1 on")
+    return int(text)
+
+
 def tries_of(value: bytes | None) -> int | None:
     """``Laneway-Try``, where the request says it.
 

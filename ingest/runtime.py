@@ -12,8 +12,10 @@ from ingest.control import ControlDesk
 from ingest.due_changes import DueDesk
 from ingest.intake import Intake
 from ingest.lookup import Lookup
+from ingest.past_results import PastResults
 from ingest.payloads import Payloads
 from ingest.recent import RecentTasks
+from ingest.replay.comparisons import Comparisons
 from ingest.replay.dead import DeadLetters
 from ingest.replay.desk import Replays
 from ingest.schedules import Schedules
@@ -62,6 +64,8 @@ class Runtime:
     payloads: Payloads
     audit: Audit
     replays: Replays
+    comparisons: Comparisons
+    past_results: PastResults
     workers: Workers
     _log: Log
     _verifying: "asyncio.Task[None]"
@@ -95,6 +99,7 @@ class Runtime:
         self.lookup = Lookup(self.view, recent)
         self.timelines = Timelines(self.settings, self.lookup)
         self.payloads = Payloads(self.settings)
+        self.past_results = PastResults(self.settings)
         self.control = ControlDesk(self.settings, self._log, self.view, self.lookup)
         self.control.start()
         self.due = DueDesk(self.settings, self.control, self.lookup, self.payloads)
@@ -106,6 +111,7 @@ class Runtime:
         self.audit = Audit(self.settings, self._log)
         self.replays = Replays(self.settings, self.registry, self._log, self.imports)
         self.replays.start(self.owner.holds)
+        self.comparisons = Comparisons(self.settings, self.replays)
         await self.view.start()
         await self.owner.start()
         self._verifying = asyncio.create_task(self._verify())
@@ -119,6 +125,8 @@ class Runtime:
         await asyncio.gather(*background, return_exceptions=True)
         await self.timelines.close()
         self.payloads.close()
+        self.past_results.close()
+        self.comparisons.close()
         await self.control.close()
         await self._log.close()
         await self.schedules.close()

@@ -41,6 +41,9 @@ class Context:
     settings: Settings
     files: FileStore
     """Where payloads' files are read and results' files written."""
+    shadow: bool = False
+    """Whether this run is for comparison alone (``laneway replay run --shadow``): a handler with effects outside leaves
+    them out, and returns what it would have returned."""
     report: Callable[[Progress], None] = field(repr=False, default=lambda _: None)
     _cancelled: bool = field(init=False, repr=False, default=False)
     saw_cancellation: bool = field(init=False, repr=False, default=False)

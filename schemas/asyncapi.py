@@ -41,6 +41,7 @@ class _Message(NamedTuple):
 _DELIVERY: Final = (
     *(names.ATTEMPT, names.DEFERRALS, names.NOT_BEFORE, names.REPEATED, names.ERRORS),
     names.REPLAYED_FROM,
+    names.SHADOW,
 )
 _DEAD: Final = (names.DLQ_REASON, names.DLQ_ERROR, names.DLQ_SOURCE, names.DLQ_AT, names.DLQ_WORKER)
 _BY_TASK: Final = "The task's id."
@@ -140,6 +141,15 @@ _CHANNELS: Final = {
         (
             _Operation(_CONSUMERS, "layAside", "send", "`consume()` gave up, or an operator asks for it again."),
             _Operation(_CONSUMERS, "followAside", "receive", "Handles what is asked for again."),
+        ),
+    ),
+    "shadows": _Channel(
+        ("outcome",),
+        "How shadow runs ended, of all types: what `laneway replay diff` compares. Drop repetitions by"
+        " (replay_id, id, generation).",
+        (
+            _Operation(_WORKER, "tellShadow", "send", "A shadow run has ended."),
+            _Operation(_INGEST, "compareShadows", "receive", "Answers what differs."),
         ),
     ),
     "status": _Channel(

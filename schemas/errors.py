@@ -30,6 +30,7 @@
         ├── CrossSiteRequestError   403
         ├── PageNotFoundError       404
         ├── TaskNotFoundError       404
+        ├── GenerationNotFoundError 404
         ├── TypeNotFoundError       404
         ├── FileNotFoundInStoreError 404
         ├── ScheduleNotFoundError   404
@@ -39,6 +40,7 @@
         ├── ReplayConflictError     409
         ├── NotWaitingError         409
         ├── TaskGoneError           410
+        ├── ResultGoneError         410
         ├── BodyTooLargeError       413
         ├── InvalidTaskError        422
         ├── InvalidReplayError      422
@@ -294,6 +296,14 @@ class TaskNotFoundError(AdmissionError):
     title = "Task not found"
 
 
+class GenerationNotFoundError(AdmissionError):
+    """The task has no generation of this number."""
+
+    http_status = 404
+    slug = "generation-not-found"
+    title = "Generation not found"
+
+
 class TypeNotFoundError(AdmissionError):
     """No such task type; the answer names the known ones."""
 
@@ -364,6 +374,14 @@ class TaskGoneError(AdmissionError):
     http_status = 410
     slug = "task-gone"
     title = "Task past retention"
+
+
+class ResultGoneError(AdmissionError):
+    """How an earlier generation ended is older than the retention of results."""
+
+    http_status = 410
+    slug = "result-gone"
+    title = "Result past retention"
 
 
 class BodyTooLargeError(AdmissionError):

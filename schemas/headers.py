@@ -30,6 +30,7 @@ NOT_BEFORE: Final = "laneway-not-before"
 REPEATED: Final = "laneway-repeated"
 ERRORS: Final = "laneway-errors"
 REPLAYED_FROM: Final = "laneway-replayed-from"
+SHADOW: Final = "laneway-shadow"
 DLQ_REASON: Final = "laneway-dlq-reason"
 DLQ_ERROR: Final = "laneway-dlq-error"
 DLQ_SOURCE: Final = "laneway-dlq-source"
@@ -55,6 +56,8 @@ HEADERS: Final[dict[str, str]] = {
     "from its due time on; where that is not said, from the time that stands here (RFC 3339), else (`1`) its append.",
     ERRORS: "JSON array of the failures so far, oldest first.",
     REPLAYED_FROM: "On a replayed task: where the record lay that it was made of, as `topic-partition@offset`.",
+    SHADOW: "On a shadow run: the id of the task that it repeats for comparison. The record has an id of its own, and "
+    "all that comes of it is an outcome in `shadows`.",
     DLQ_REASON: "Why the record is a dead letter, or was set aside, in a word: `rejected`, `exhausted`, "
     "`undecodable`, …",
     DLQ_ERROR: "JSON object of the last error: type, message, retriable.",
@@ -95,6 +98,8 @@ class Delivery(Struct, frozen=True):
     """Another record may have asked for the same run before."""
     since: datetime | None = None
     """Of a repeated record: nothing was told of the run before this time; ``None`` where it says no such time."""
+    shadow_of: str | None = None
+    """Of a shadow run: the id of the task that it repeats for comparison."""
 
 
 FIRST_DELIVERY: Final = Delivery()
@@ -156,6 +161,8 @@ def delivery_headers(delivery: Delivery) -> Headers:
         headers.append((ERRORS, msgspec.json.encode(delivery.errors)))
     if delivery.repeated:
         headers.append(MAY_REPEAT if delivery.since is None else (REPEATED, timestamp(delivery.since)))
+    if delivery.shadow_of is not None:
+        headers.append((SHADOW, delivery.shadow_of.encode()))
     return headers
 
 
@@ -176,6 +183,7 @@ def read_delivery(headers: Iterable[tuple[str, bytes | str | None]] | None) -> D
             errors=_ERRORS_DECODER.decode(ours[ERRORS]) if ERRORS in ours else (),
             repeated=REPEATED in ours,
             since=_read_time(ours[REPEATED]) if ours.get(REPEATED, b"1") not in (b"1", "1") else None,
+            shadow_of=_text(ours[SHADOW]) if SHADOW in ours else None,
         )
     except (ValueError, msgspec.DecodeError) as error:
         raise UndecodableRecordError(f"a laneway-… header of the record is not readable: {error}") from error
@@ -187,6 +195,10 @@ def read_delivery(headers: Iterable[tuple[str, bytes | str | None]] | None) -> D
 def task_event_id(task: Task, *step: object) -> str:
     """CloudEvents id of a record about ``task``: its id, generation and the step that it tells."""
     return ".".join(map(str, (task.id, task.generation, *step)))
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode()
 
 
 def _read_time(value: bytes | str) -> datetime:

@@ -222,6 +222,7 @@ that fits, then the rest.
 _KEY_AND_VALUE: Final = {
     "status": ("task id", "status; with `claim` it is none yet, but a request's claim on the id of its key"),
     "events": ("task id", "event"),
+    "shadows": ("task id", "outcome of a shadow run, of the task and the replay that it names"),
     "control": ("`lane/<type>.<priority>`", "lane control: whether operators, or a budget, hold the lane"),
     "cancellations": ("task id", "cancellation, or change of when a task is due; a tombstone once it is carried out"),
     "workers": (

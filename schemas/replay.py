@@ -132,7 +132,7 @@ class ReplaySubmission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`module:function` of a module that the API was started with (`--import`): gets each payload, and returns it."""
     canary: Canary | None = None
     shadow: bool = False
-    """Run handlers for comparison alone. This version refuses `true`."""
+    """Run handlers for comparison alone, in the low lane: the tasks, their statuses and results stay as they are."""
 
 
 class Replay(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -148,6 +148,7 @@ class Replay(Struct, frozen=True, kw_only=True, omit_defaults=True):
     patch: dict[str, Any] | None = None
     transform: str | None = None
     canary: Canary | None = None
+    shadow: bool = False
     created_at: AwareDatetime
 
 
@@ -227,7 +228,7 @@ class ReplayRun(Struct, frozen=True, kw_only=True):
     state: ReplayState
     reason: str | None = None
     replayed: int = 0
-    """Tasks that have a new generation by this job."""
+    """Tasks that have a new generation, or a shadow run, by this job."""
     passed_over: dict[str, int] = {}
     """Those that matched and were not replayed, by why."""
     records: int = 0
@@ -281,6 +282,7 @@ class ReplayView(Struct, frozen=True, kw_only=True):
     patch: dict[str, Any] | None = None
     transform: str | None
     canary: Canary | None
+    shadow: bool = False
     created_at: AwareDatetime
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None

@@ -91,6 +91,11 @@ class Topics:
         """Outcomes of a type, for downstream services."""
         return f"{self.prefix}results.{type_name}"
 
+    @property
+    def shadows(self) -> str:
+        """Outcomes of shadow runs, of every type: beside ``results.<type>``, so that nobody takes them for results."""
+        return f"{self.prefix}shadows"
+
     def sink_group(self, type_name: str, sink: str) -> str:
         """Consumer group of those who fill one sink; ``sink`` tells it from others of the type."""
         return f"{self.prefix}sink.{type_name}.{sink}"
@@ -198,6 +203,7 @@ class Topics:
                 },
             ),
             spec(self.events, deleted),
+            spec(self.shadows, deleted),
             spec(self.control, {"cleanup.policy": "compact"}),
             spec(
                 self.cancellations,

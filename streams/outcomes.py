@@ -65,7 +65,7 @@ class Outcomes:
         self._over_before: OrderedDict[RunKey, int | None] = OrderedDict()
         self._went_on: OrderedDict[RunKey, Delivery] = OrderedDict()
         self._held_back: list[tuple[Work, list[OutgoingRecord]]] = []
-        self._held_rest: list[tuple[Work, list[OutgoingRecord], int]] = []
+        self._held_rest: list[tuple[Work, list[OutgoingRecord], int | None]] = []
 
     # What may be asked --------------------------------------------------------------------------------------------
 
@@ -133,12 +133,22 @@ class Outcomes:
             records = records[:TOLD]
         self._publish(work, records)
 
+    def shadowed(self, work: Work, state: State, *, result: Raw | None = None, error: ErrorInfo | None = None) -> None:
+        """A shadow run has ended: its outcome is all that is told of it."""
+        work.published = True
+        number = work.source.record.partition
+        self._on_their_way[number].setdefault(work, self._newest_status.get(number))
+        self._follow(work, [self._publisher.shadowed(work, state, result=result, error=error)], None)
+
     def tell_running(self, work: Work) -> None:
         """It runs, or says how far it is."""
         self._producer.append(self._publisher.running(work), _log_untold)
 
     async def claim(self, works: list[Work]) -> None:
         """Tell of each that it runs here; returns once that is durable, or could not be made so, which the log says."""
+        works = [work for work in works if work.shadow_of is None]
+        if not works:
+            return
         records = [record for work in works for record in self._publisher.running(work)]
         for work in works:
             work.told_running = True
@@ -206,7 +216,7 @@ class Outcomes:
             crashpoints.reached("after_status")
         self._follow(work, records[TOLD:], offset)
 
-    def _follow(self, work: Work, rest: list[OutgoingRecord], marker: int) -> None:
+    def _follow(self, work: Work, rest: list[OutgoingRecord], marker: int | None) -> None:
         """What others act on, now that the status is durable; unless others were given the task meanwhile.
 
         A worker that was frozen between the two would add a second next run to that of whoever took over. Who is given

@@ -64,6 +64,7 @@ class Job(Struct, frozen=True, kw_only=True):
     deadline: datetime | None
     traceparent: str | None = None
     """Of the attempt's span, where spans are made."""
+    shadow: bool = False
 
     @classmethod
     def of(cls, context: Context, payload: bytes, traceparent: str | None = None) -> "Job":
@@ -79,6 +80,7 @@ class Job(Struct, frozen=True, kw_only=True):
             labels=context.labels,
             deadline=context.deadline,
             traceparent=traceparent,
+            shadow=context.shadow,
         )
 
     def context(self, settings: Settings, files: FileStore, report: Callable[[Progress], None]) -> Context:
@@ -92,6 +94,7 @@ class Job(Struct, frozen=True, kw_only=True):
             generation=self.generation,
             labels=self.labels,
             deadline=self.deadline,
+            shadow=self.shadow,
             settings=settings,
             files=files,
             report=report,

@@ -93,6 +93,18 @@ class Publisher:
             records.append(self._dead_letter(work, status, "repaired", status.error))
         return records + self._told_outside(work, status, since=status.updated_at)
 
+    def shadowed(
+        self, work: Work, state: State, *, result: msgspec.Raw | None = None, error: ErrorInfo | None = None
+    ) -> OutgoingRecord:
+        """How a shadow run ended, under the id of the task that it repeats."""
+        now = self._clock()
+        error = self._placed(work, error, now)
+        status = self._status(work, state, updated_at=now, finished_at=now, error=error, result=result or NULL)
+        outcome = msgspec.structs.replace(Outcome.of(status), id=work.shadow_of or status.id)
+        headers = self._headers("outcome", work, status)
+        key = outcome.id.encode()
+        return OutgoingRecord(self._topics.shadows, work.source.record.partition, key, codec.encode(outcome), headers)
+
     def set_aside(self, source: Source, error: ErrorInfo, reason: str) -> list[OutgoingRecord]:
         """A record that is no task: its bytes, and why, to the dead letters of its lane."""
         now = self._clock()

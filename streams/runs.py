@@ -242,7 +242,7 @@ class Runs:
         timeout = timedelta(seconds=seconds) if seconds is not None else task_type.timeout
         work.started_at = self._clock()
         context = Context(
-            task_id=task.id,
+            task_id=work.shadow_of or task.id,
             type=task.type,
             priority=task.priority,
             attempt=work.delivery.attempt,
@@ -253,6 +253,7 @@ class Runs:
             settings=self._settings,
             files=self._files,
             report=partial(self._report, work),
+            shadow=work.shadow_of is not None,
         )
         payload = bytes(task.payload)
         work.attempt = Attempt(work, task_type, payload, context, timeout)
@@ -287,7 +288,7 @@ class Runs:
             work.flight = None
         if work.span is not None:
             spans.result(work, result)
-        if isinstance(result, Raw):
+        if isinstance(result, Raw) and work.shadow_of is None:
             work.ended = True
             self._spend(work, dead=False)
             self._outcomes.finished(work, State.SUCCEEDED, result=result)
@@ -306,11 +307,24 @@ class Runs:
             self._guard.doubt(work, "MemoryError")
             work.started_at = None  # it waits as any other
             self.add(work)
-        else:
+        elif work.shadow_of is not None:
+            self._compared(work, result)
+        elif not isinstance(result, Raw):
             self._failed(work, result, begun=begun)
         if work.span is not None:
             spans.over(work)
         self.fill(lane.type)
+
+    def _compared(self, work: Work, result: Raw | BaseException) -> None:
+        """A shadow run is over: it is not run again, is nobody's dead letter and spends no budget."""
+        work.ended = True
+        if isinstance(result, Raw):
+            self._outcomes.shadowed(work, State.SUCCEEDED, result=result)
+            return
+        cancelled = isinstance(result, asyncio.CancelledError | TaskCancelledError)
+        log.info("shadow run failed", error=repr(result), **fields_of(work))
+        state = State.CANCELLED if cancelled else State.DEAD_LETTERED
+        self._outcomes.shadowed(work, state, error=describe(result))
 
     def _failed(self, work: Work, error: BaseException, *, begun: bool) -> None:
         if work.called_off and isinstance(error, asyncio.CancelledError):
@@ -369,7 +383,7 @@ class Runs:
         now = self._clock()
         bound = timedelta(seconds=self._settings.worker.running_visible_after)
         for work in self.running:
-            if work.started_at is None or now - work.started_at < bound or work.fenced:
+            if work.started_at is None or now - work.started_at < bound or work.fenced or work.shadow_of is not None:
                 continue
             if not work.told_running or work.untold_progress:
                 work.told_running, work.untold_progress = True, False

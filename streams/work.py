@@ -197,6 +197,11 @@ class Work:
         return self.task.id, self.task.generation, self.delivery.attempt, self.delivery.deferrals
 
     @property
+    def shadow_of(self) -> str | None:
+        """The task that it repeats for comparison: nothing is told of such a run but its outcome, in ``shadows``."""
+        return self.delivery.shadow_of
+
+    @property
     def max_attempts(self) -> int:
         """The task's own bound, else its type's."""
         return self.task.max_attempts or self.task_type.retry.max_attempts

@@ -117,13 +117,20 @@ GET_RESULT: Final = route(
             200: {"description": "The bare result.", "content": content({})},
             202: answer("Not final yet; the status document.", "Status"),
         },
-        _404=UNKNOWN,
+        _400=MALFORMED,
+        _404="No such task was ever accepted, or it has no such generation.",
         _409="It ended without a result; `error` says why.",
-        _410=GONE,
+        _410="Older than statuses, or than results of earlier generations, are kept.",
         _503=CANNOT_KNOW,
     ),
     ID,
     WAIT,
+    parameter(
+        "generation",
+        "query",
+        "Of this generation, also where a replay has given the task a later one.",
+        {"type": "integer", "minimum": 1},
+    ),
 )
 CANCEL: Final = route(
     200,

@@ -16,6 +16,7 @@ from ingest.openapi.parts import (
 )
 from schemas.dead_letters import DeadLetter, DeadLetterPage
 from schemas.replay import ReplaySubmission, ReplayView
+from schemas.replay_diff import ReplayDiff
 
 _ID: Final = parameter("id", "path", "The replay's id.")
 _WAIT: Final = parameter(
@@ -27,7 +28,7 @@ _WAIT: Final = parameter(
 )
 _NO_REPLAY: Final = "No replay of this id."
 
-RECORDS: Final = (ReplaySubmission, ReplayView, DeadLetter, DeadLetterPage)
+RECORDS: Final = (ReplaySubmission, ReplayView, ReplayDiff, DeadLetter, DeadLetterPage)
 MAKE_REPLAY: Final = route(
     202,
     answers(
@@ -49,6 +50,24 @@ GET_REPLAY: Final = route(
     answers({200: answer("The replay.", "ReplayView")}, _400=MALFORMED, _404=_NO_REPLAY, _503=CANNOT_KNOW),
     _ID,
     _WAIT,
+)
+DIFF_REPLAY: Final = route(
+    200,
+    answers(
+        {
+            200: {
+                "description": "Every count, and the first `limit` tasks that differ. As NDJSON every task that"
+                " differs, a line each, and last the counts: an answer without that line broke off.",
+                "content": {**content(ref("ReplayDiff")), **content(ref("ReplayDiffLine"), "application/x-ndjson")},
+            }
+        },
+        _400=MALFORMED,
+        _404=_NO_REPLAY,
+        _409="It is no shadow replay.",
+        _503=CANNOT_KNOW,
+    ),
+    _ID,
+    parameter("limit", "query", "Most that are listed in JSON.", {"type": "integer", "minimum": 1, "maximum": 1000}),
 )
 ASK_REPLAY: Final = route(
     202,
@@ -86,5 +105,6 @@ SHOW_DEAD_LETTER: Final = route(
 )
 REDRIVE: Final = MAKE_REPLAY
 SCHEMAS: Final[dict[str, Any]] = {
+    "ReplayDiffLine": {"anyOf": [ref("ShadowDifference"), ref("ReplayDiff")]},
     "ReplayList": object_of({"replays": {"type": "array", "items": ref("ReplayView")}}, ["replays"]),
 }

@@ -102,6 +102,7 @@ class Job:
             patch=replay.patch,
             transform=replay.transform,
             canary=replay.canary,
+            shadow=replay.shadow,
             created_at=replay.created_at,
             started_at=run.started_at if run is not None else None,
             finished_at=run.finished_at if run is not None else None,

@@ -45,8 +45,11 @@ class Past(NamedTuple):
 
     @property
     def further_run(self) -> bool:
-        """Whether the record asks for a run that follows another: the task's first record lies before it."""
-        return any((name == names.ATTEMPT and value != b"1") or name == names.DEFERRALS for name, value in self.headers)
+        """Whether the record is no task's first: it asks for a run that follows another, or for a shadow run."""
+        return any(
+            (name == names.ATTEMPT and value != b"1") or name in (names.DEFERRALS, names.SHADOW)
+            for name, value in self.headers
+        )
 
     @property
     def created_at(self) -> datetime:

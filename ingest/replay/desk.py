@@ -35,6 +35,7 @@ from schemas.errors import (
 from schemas.headers import cloud_event
 from schemas.replay import ASKED, Replay, ReplayAsked, ReplaySubmission, ReplayView, Source, Wish, replay_key
 from schemas.settings import Settings
+from schemas.task import OWN_WORD, Priority
 from schemas.topics import Topics, partition_of, position
 
 log = structlog.get_logger(__name__)
@@ -101,7 +102,7 @@ class Replays:
         replay = Replay(
             id=new_id(),
             created_at=moment.now,
-            **{name: getattr(submission, name) for name in ReplaySubmission.__struct_fields__ if name != "shadow"},
+            **{name: getattr(submission, name) for name in ReplaySubmission.__struct_fields__},
         )
         await self._catch_up()
         await self._append(replay.id, None, encode(replay), moment)
@@ -150,10 +151,12 @@ class Replays:
             wrong = [place for place in select.offsets if not place.startswith(lead)]
             if wrong:
                 raise InvalidReplayError(f"select.offsets: {wrong[0]!r} is no part of {lead}…; want topic-partition")
-        if submission.shadow:
-            raise InvalidReplayError(
-                "shadow: this version runs no handlers for comparison alone; try a few by `max` or `canary`"
-            )
+        if submission.shadow and any(name.partition(".")[0] == OWN_WORD for name in select.types or ()):
+            raise InvalidReplayError("select.types: Laneway's own types act outside alone; there is nothing to compare")
+        if submission.shadow and submission.canary is not None:
+            raise InvalidReplayError("canary: a shadow run succeeds or fails for nobody; try a few by `max`")
+        if submission.shadow and submission.priority is not Priority.LOW:
+            raise InvalidReplayError("priority: shadow runs go into the low lane alone; leave it out")
 
     def _job(self, replay_id: str) -> Job:
         job = self._book.jobs.get(replay_id)

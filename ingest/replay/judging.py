@@ -114,6 +114,9 @@ class Judge:
         if status is not None and status.replay_id == self._replay.id:
             # Whatever has become of it since: it was selected as it was.
             return Judged(past, status, state, generation, None, None, mine=True)
+        if self._replay.shadow and not self._dead and past.task.generation != generation:
+            # What is compared is how its present generation ended, which was made by another record.
+            return None
         if not self._chooser.wants_end(past, state, status):
             return None
         why_not = failed or why_not

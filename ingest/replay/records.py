@@ -1,5 +1,6 @@
 """The records that a replay appends. No I/O."""
 
+import hashlib
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from schemas.headers import (
     REPLAYED_FROM,
     TRACEPARENT,
     Delivery,
+    Headers,
     cloud_event,
     delivery_headers,
     header,
@@ -29,8 +31,12 @@ from schemas.topics import Topics, partition_of
 
 SOURCE: Final = b"/laneway/replay"
 _PARTS: Final = msgspec.json.Decoder(dict[str, Raw])
+_SHADOW_DIGEST: Final = 16
+"""Bytes: an id of a shadow run is as good as random."""
 _LEFT_OUT: Final = ("run_at", "expires_at", "schedule")
 """Of a task of long ago they are over: it runs at once, its time to begin is past, and its schedule has had its end."""
+_LEFT_OUT_OF_SHADOWS: Final = (*_LEFT_OUT, "ordering_key", "callback_url", "fingerprint")
+"""Nobody is told of a shadow run, and it takes nobody's turn."""
 _EVENT: Final = KIND_HEADERS["event"]
 
 
@@ -40,7 +46,7 @@ class Replayed(NamedTuple):
     id: str
     task: EncodedRecord
     told: list[EncodedRecord]
-    """Status and event, which follow the task: where there is a status, the task is in its lane."""
+    """Status and event, which follow the task: where there is a status, the task is in its lane. None of a shadow."""
 
 
 class ReplayRecords:
@@ -52,7 +58,50 @@ class ReplayRecords:
         self._topics = topics
         self._partitions = partitions
         self._attempts = {each.name: each.retry.max_attempts for each in registry}
-        self._lanes: dict[tuple[str, Priority], str] = {}
+        self._lanes: dict[Lane, str] = {}
+
+    def shadow(self, judged: Judged, now: datetime) -> Replayed:
+        """A run of a selected task that is no run of that task: of the generation that it compares, under its own id.
+
+        The id follows from the job and the task, so that a record which a crash repeats asks for the same run.
+        """
+        former = judged.past.task
+        own = shadow_id(self._replay.id, former.id, former.generation)
+        parts = self._parts(judged, _LEFT_OUT_OF_SHADOWS)
+        parts["id"] = Raw(encode(own))
+        parts["priority"] = Raw(encode(Priority.LOW))
+        headers = self._headers(judged, own, timestamp(now))
+        headers += delivery_headers(Delivery(shadow_of=former.id))
+        topic = self._lane(Lane(former.type, Priority.LOW))
+        record = encoded_record(topic, judged.past.partition, own.encode(), encode(parts), headers)
+        return Replayed(former.id, record, [])
+
+    def _parts(self, judged: Judged, left_out: tuple[str, ...]) -> dict[str, Raw]:
+        """The task's own fields, with what every record of the job says instead."""
+        past = judged.past
+        # What this version does not know is kept.
+        parts = _PARTS.decode(past.value)
+        for name in left_out:
+            parts.pop(name, None)
+        parts["replay_id"] = self._id
+        if judged.payload is not None:
+            parts["payload"] = Raw(judged.payload)
+        if past.task.created_at is None:
+            parts["created_at"] = Raw(encode(past.created_at))
+        return parts
+
+    def _headers(self, judged: Judged, event_id: str, stamp: bytes) -> Headers:
+        past = judged.past
+        trace = header(past.headers, TRACEPARENT) or f"00-{random_hex(16)}-{random_hex(8)}-01".encode()
+        headers = cloud_event("task", event_id, SOURCE, stamp, trace)
+        headers.append((REPLAYED_FROM, past.position.encode()))
+        return headers
+
+    def _lane(self, lane: Lane) -> str:
+        topic = self._lanes.get(lane)
+        if topic is None:
+            topic = self._lanes[lane] = self._topics.lane(lane)
+        return topic
 
     def task(self, judged: Judged, now: datetime, since: datetime | None) -> Replayed:
         """A selected task once more: its own bytes but for payload, priority, generation and what is over.
@@ -66,28 +115,16 @@ class ReplayRecords:
         former = past.task
         generation = judged.generation + 1
         priority = self._replay.priority or former.priority
-        # What this version does not know is kept.
-        parts = _PARTS.decode(past.value)
-        for name in _LEFT_OUT:
-            parts.pop(name, None)
+        parts = self._parts(judged, _LEFT_OUT)
         parts["generation"] = Raw(b"%d" % generation)
         parts["priority"] = Raw(b'"%s"' % priority.value.encode())
-        parts["replay_id"] = self._id
-        if judged.payload is not None:
-            parts["payload"] = Raw(judged.payload)
         created_at = past.created_at
-        if former.created_at is None:
-            parts["created_at"] = Raw(encode(created_at))
         stamp = timestamp(now)
-        trace = header(past.headers, TRACEPARENT) or f"00-{random_hex(16)}-{random_hex(8)}-01".encode()
-        headers = cloud_event("task", f"{former.id}.{generation}", SOURCE, stamp, trace)
-        headers.append((REPLAYED_FROM, past.position.encode()))
+        headers = self._headers(judged, f"{former.id}.{generation}", stamp)
+        trace = header(headers, TRACEPARENT)
         if since is not None:
             headers += delivery_headers(Delivery(repeated=True, since=since))
-        lane = (former.type, priority)
-        topic = self._lanes.get(lane)
-        if topic is None:
-            topic = self._lanes[lane] = self._topics.lane(Lane(former.type, priority))
+        topic = self._lane(Lane(former.type, priority))
         number, key = past.partition, former.id.encode()
         record = encoded_record(topic, number, former.partition_key.encode(), encode(parts), headers)
         queued = Status(
@@ -118,6 +155,12 @@ class ReplayRecords:
                 encoded_record(self._topics.events, number, key, encode(event), [_EVENT, *told[1:]]),
             ],
         )
+
+
+def shadow_id(replay_id: str, task_id: str, generation: int) -> str:
+    """The id of the shadow run of a task."""
+    named = f"{replay_id}\0{task_id}\0{generation}".encode()
+    return f"shadow-{hashlib.blake2b(named, digest_size=_SHADOW_DIGEST).hexdigest()}"
 
 
 def part_record(

@@ -252,7 +252,10 @@ class Session:
             self._room.release()
             raise
         now = datetime.now(UTC)
-        made = [self._records.task(judged, now, self._doubt(judged)) for judged in chunk]
+        if self._replay.shadow:
+            made = [self._records.shadow(judged, now) for judged in chunk]
+        else:
+            made = [self._records.task(judged, now, self._doubt(judged)) for judged in chunk]
         batch.open += 1
         for each in made:
             self._in_canary(each.id)
@@ -268,8 +271,9 @@ class Session:
         return self._since if self._resumed and count <= _MOST_UNCERTAIN else None
 
     async def _append(self, made: list[Replayed], batch: _Batch) -> None:
-        await self._log.send([each.task for each in made])
-        appended = await self._log.send([record for each in made for record in each.told])
+        appended = await self._log.send([each.task for each in made])
+        if not self._replay.shadow:
+            appended = await self._log.send([record for each in made for record in each.told])
         self._recent.appended([each.id for each in made], appended)
         batch.replayed += len(made)
         batch.open -= 1

@@ -4,15 +4,17 @@ from typing import Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from starlette.responses import StreamingResponse
 
 from ingest.admission import Moment, moment
 from ingest.body import read_body, said_length
 from ingest.openapi import replays as openapi
-from ingest.parameters import wait_of
+from ingest.parameters import limit_of, wait_of
 from ingest.runtime import Runtime
 from schemas.replay import Wish
 
 _JSON: Final = "application/json"
+_LINES: Final = "application/x-ndjson"
 _PLANNED_WITHIN: Final = 10.0
 
 
@@ -43,6 +45,16 @@ def router(runtime: Runtime) -> APIRouter:
     async def get_replay(request: Request) -> Response:
         """A replay: its plan, and how far it is."""
         found = await runtime.replays.find(request.path_params["id"], held(request, 0.0))
+        return Response(msgspec.json.encode(found), media_type=_JSON)
+
+    @routes.get("/api/replays/{id}/diff", **openapi.DIFF_REPLAY)
+    async def diff_replay(request: Request) -> Response:
+        """What a shadow replay found: the tasks that would end otherwise."""
+        replay_id: str = request.path_params["id"]
+        if _LINES in request.headers.get("accept", ""):
+            lines = await runtime.comparisons.lines(replay_id)
+            return StreamingResponse(lines, media_type=_LINES, headers={"x-accel-buffering": "no"})
+        found = await runtime.comparisons.page(replay_id, limit_of(request.query_params))
         return Response(msgspec.json.encode(found), media_type=_JSON)
 
     async def ask(request: Request, wish: Wish) -> Response:

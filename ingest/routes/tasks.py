@@ -10,12 +10,13 @@ from ingest.body import read_body, said_length
 from ingest.lean import HotRoutes, respond
 from ingest.lookup import state_of
 from ingest.openapi.due_changes import CHANGE_DUE
-from ingest.parameters import listing_of, wait_of
+from ingest.parameters import generation_of, listing_of, wait_of
 from ingest.requests_log import TASK_ID
 from ingest.runtime import Runtime
 from schemas.codec import decode
 from schemas.control import Cancelled
 from schemas.errors import TaskFailedError
+from schemas.outcome import Outcome
 from schemas.status import State, Status
 
 JSON: Final = "application/json"
@@ -55,21 +56,16 @@ def router(runtime: Runtime) -> APIRouter:
 
     @routes.get("/api/tasks/{id}/result", **openapi.GET_RESULT)
     async def get_result(request: Request) -> Response:
-        """The bare result of a task that succeeded."""
+        """The bare result of a task that succeeded; with `generation` that of an earlier one."""
+        generation = generation_of(request.query_params)
         document = await _document(request, runtime, max_wait)
-        state = state_of(document)
-        if not state.final:
+        if generation is not None:
+            present = decode(document, Status)
+            if generation != present.generation:
+                return _result(await runtime.past_results.find(present, generation))
+        if not state_of(document).final:
             return Response(document, 202, {"location": f"/api/tasks/{request.path_params['id']}"}, media_type=JSON)
-        status = decode(document, Status)
-        if state is not State.SUCCEEDED:
-            raise TaskFailedError(
-                f"the task ended {state}" + (f": {status.error.message}" if status.error else ""),
-                id=status.id,
-                state=state,
-                error=status.error,
-                attempt=status.attempt,
-            )
-        return Response(bytes(status.result), media_type=JSON)
+        return _result(decode(document, Status))
 
     @routes.get("/api/tasks/{id}/why", **openapi.WHY)
     async def why(request: Request) -> Response:
@@ -100,6 +96,18 @@ def router(runtime: Runtime) -> APIRouter:
         return Response(msgspec.json.encode(status), 200 if done else 202, media_type=JSON)
 
     return routes
+
+
+def _result(ended: Status | Outcome) -> Response:
+    if ended.state is not State.SUCCEEDED:
+        raise TaskFailedError(
+            f"the task ended {ended.state}" + (f": {ended.error.message}" if ended.error else ""),
+            id=ended.id,
+            state=ended.state,
+            error=ended.error,
+            attempt=ended.attempt,
+        )
+    return Response(bytes(ended.result), media_type=JSON)
 
 
 async def _document(request: Request, runtime: Runtime, max_wait: float) -> bytes:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from laneway.client import Client
     from schemas.replay import ReplayPlan, ReplayView
+    from schemas.replay_diff import ReplayDiff, ShadowDifference
 
 HELD = timedelta(seconds=20)
 FINAL = ("succeeded", "dead_lettered", "cancelled", "expired")
@@ -39,6 +40,7 @@ MANNER = (
     click.option("--transform", metavar="MODULE:FUNCTION", help="Gets each payload, and returns it; see --import."),
     click.option("--canary", type=click.IntRange(1, 1000), metavar="N", help="Wait for the first N, then go on."),
     click.option("--success", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Part of the canary."),
+    click.option("--shadow", is_flag=True, help="Run handlers for comparison alone; see `replay diff`."),
     click.option(
         "--within", type=click.FloatRange(min=0, min_open=True), default=300.0, help="Seconds for the canary."
     ),
@@ -82,6 +84,8 @@ def manner_of(given: dict[str, Any]) -> dict[str, Any]:
         manner["transform"] = given["transform"]
     if given.get("canary") is not None:
         manner["canary"] = {"count": given["canary"], "success": given["success"], "within": given["within"]}
+    if given.get("shadow"):
+        manner["shadow"] = True
     return manner
 
 
@@ -153,6 +157,28 @@ def status(replay_id: str | None, watch: bool, api: str | None, as_json: bool) -
         )
     console().print(table if found else "no replays")
     return 0
+
+
+@replay.command("diff")
+@click.argument("replay_id", metavar="ID")
+@click.option("--exit-code", is_flag=True, help="End with 1 where something differs.")
+@api_option()
+@json_option("Print each task that differs as a line of JSON, and last the counts.")
+def diff_replay(replay_id: str, exit_code: bool, api: str | None, as_json: bool) -> int:
+    """Show the tasks that would end otherwise, as the shadow replay ID found."""
+    from schemas.replay_diff import ReplayDiff
+
+    differs = False
+    with client_of(api) as client:
+        for told in client.differences(replay_id):
+            differs = differs or not isinstance(told, ReplayDiff)
+            if as_json:
+                show_json(told)
+            elif isinstance(told, ReplayDiff):
+                show_counts(told)
+            else:
+                show_difference(told)
+    return 1 if differs and exit_code else 0
 
 
 @replay.command()
@@ -243,11 +269,31 @@ def show(told: "ReplayView") -> None:
     out.print(f"[bold]{told.state.value}[/]  [dim]{told.id}[/]" + (f"  {escape(told.reason)}" if told.reason else ""))
     counts = told.counts
     if told.started_at is not None:
-        out.print(f"  replayed      {counts.replayed} of {counts.selected}")
+        out.print(f"  {'shadowed' if told.shadow else 'replayed':<12}  {counts.replayed} of {counts.selected}")
         for why, count in counts.passed_over.items():
             out.print(f"  passed over   {count} ({why})")
     if told.plan is not None and told.started_at is None:
         show_plan(told.plan, told.counts.selected or 0)
+
+
+def show_difference(found: "ShadowDifference") -> None:
+    """Write a task that would end otherwise for people."""
+    from rich.markup import escape
+
+    out = console()
+    out.print(f"[bold]{escape(found.id)}[/]  {found.type}, generation {found.generation}: {', '.join(found.differs)}")
+    for line in found.diff:
+        out.print(f"  {escape(line)}", highlight=False)
+
+
+def show_counts(found: "ReplayDiff") -> None:
+    """Write how many tasks a comparison was about for people."""
+    counts = found.counts
+    console().print(f"{counts.same} the same, {counts.different} different")
+    if counts.missing_shadow:
+        console().print(f"  not compared  {counts.missing_shadow}: their shadow runs have not ended")
+    if counts.missing_before:
+        console().print(f"  not compared  {counts.missing_before}: how they ended is past retention")
 
 
 def show_plan(found: "ReplayPlan", selected: int) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from laneway.client import operations, stream
+from laneway.client import differences, operations, stream
 from laneway.client.batches import Accepted, AsyncBatchClient, BatchAnswer, BatchClient, NewTask
 from laneway.client.operations import (
     CancelAnswer,
@@ -29,6 +29,7 @@ from laneway.client.steering import AsyncSteeringClient, SteeringClient
 from laneway.files import StoredFile
 from schemas.explanation import Why
 from schemas.outcome import Event
+from schemas.replay_diff import ReplayDiff, ShadowDifference
 from schemas.schedule import ScheduleView
 from schemas.status import Status
 from schemas.submission import SubmitOptions
@@ -192,6 +193,10 @@ class Client(BatchClient, SteeringClient, PastClient):
                 operations.raise_for_problem(Response(response.status_code, response.read(), response.headers))
             with to.open("wb") as out:
                 return sum(out.write(chunk) for chunk in response.iter_bytes(operations.CHUNK))
+
+    def differences(self, replay_id: str) -> Iterator[ShadowDifference | ReplayDiff]:
+        """Each task that a shadow replay found to differ, and last the counts."""
+        return differences.read(self._http, replay_id)
 
     def close(self) -> None:
         """Close its connections."""
@@ -369,6 +374,10 @@ class AsyncClient(AsyncBatchClient, AsyncSteeringClient, AsyncPastClient):
                 async for chunk in response.aiter_bytes(operations.CHUNK):
                     size += await asyncio.to_thread(out.write, chunk)
             return size
+
+    def differences(self, replay_id: str) -> AsyncIterator[ShadowDifference | ReplayDiff]:
+        """As ``Client.differences``."""
+        return differences.read_async(self._http, replay_id)
 
     async def close(self) -> None:
         """Close its connections."""

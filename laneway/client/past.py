@@ -9,6 +9,7 @@ from laneway.client import operations, replays
 from laneway.client.operations import Answer, Operation, Overview, TaskCount
 from schemas.dead_letters import DeadLetter, DeadLetterPage
 from schemas.replay import ReplayView, Wish
+from schemas.replay_diff import ReplayDiff
 
 
 class PastClient(ABC):
@@ -37,6 +38,10 @@ class PastClient(ABC):
     def get_replay(self, replay_id: str, held: timedelta = timedelta(0)) -> ReplayView:
         """A replay; held until nothing more is done for it, at most ``held``."""
         return self._run(replays.get_replay(replay_id, held))
+
+    def diff_replay(self, replay_id: str, limit: int = 50) -> ReplayDiff:
+        """What a shadow replay found: every count, and the first ``limit`` tasks that differ (at most 1,000)."""
+        return self._run(replays.diff_replay(replay_id, limit))
 
     def replays(self) -> list[ReplayView]:
         """The latest replays, newest first."""
@@ -81,6 +86,10 @@ class AsyncPastClient(ABC):
     async def get_replay(self, replay_id: str, held: timedelta = timedelta(0)) -> ReplayView:
         """A replay; held until nothing more is done for it, at most ``held``."""
         return await self._run(replays.get_replay(replay_id, held))
+
+    async def diff_replay(self, replay_id: str, limit: int = 50) -> ReplayDiff:
+        """What a shadow replay found: every count, and the first ``limit`` tasks that differ (at most 1,000)."""
+        return await self._run(replays.diff_replay(replay_id, limit))
 
     async def replays(self) -> list[ReplayView]:
         """The latest replays, newest first."""

@@ -10,6 +10,7 @@ import msgspec
 from laneway.client.operations import Operation, Request, decoded
 from schemas.dead_letters import DeadLetter, DeadLetterPage
 from schemas.replay import ReplayView, Wish
+from schemas.replay_diff import ReplayDiff
 from schemas.submission import said
 
 _JSON = {"Content-Type": "application/json"}
@@ -28,6 +29,14 @@ def get_replay(replay_id: str, held: timedelta) -> Operation[ReplayView]:
     params = {"wait": f"{held.total_seconds():g}"} if held else {}
     response = yield Request(method="GET", path=_path(replay_id), params=params, held=held)
     return decoded(response, ReplayView)
+
+
+def diff_replay(replay_id: str, limit: int) -> Operation[ReplayDiff]:
+    """Ask what a shadow replay found."""
+    params = {"limit": str(limit)}
+    # Everything is read for the counts.
+    response = yield Request(method="GET", path=diff_path(replay_id), params=params, held=timedelta(minutes=5))
+    return decoded(response, ReplayDiff)
 
 
 def list_replays() -> Operation[list[ReplayView]]:
@@ -60,6 +69,11 @@ def dead_letter(position: str) -> Operation[DeadLetter]:
     """Ask for one."""
     response = yield Request(method="GET", path=f"/api/dlq/{quote(position, safe='')}")
     return decoded(response, DeadLetter)
+
+
+def diff_path(replay_id: str) -> str:
+    """Where a shadow replay's findings are."""
+    return f"{_path(replay_id)}/diff"
 
 
 def _path(replay_id: str) -> str:

@@ -1,7 +1,7 @@
 """Reading one partition of a compacted topic to the end that it had when the read began."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -10,7 +10,7 @@ _BATCH: Final = 1_000
 _HEARS_WITHIN: Final = 10.0
 
 
-def records_until(consumer: Consumer, topic: str, number: int, start: int, end: int) -> Iterator[Message]:
+def records_until(consumer: Consumer, topic: str, number: int, start: int, end: int) -> Generator[Message]:
     """The records of a partition from ``start`` to ``end``; gaps of compaction count as read.
 
     Blocking: until all are read.

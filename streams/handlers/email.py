@@ -51,6 +51,9 @@ async def send_email(payload: EmailPayload, ctx: Context) -> dict[str, Any]:
     sender = payload.sender or settings.sender
     message_id = _message_id(ctx.idempotency_key, sender)
     content = await asyncio.to_thread(_render, payload, sender, message_id, ctx.files)
+    if ctx.shadow:
+        # What it would have said had everybody taken it: comparing is no reason to write to anybody.
+        return EmailResult(message_id=message_id, accepted=list(recipients), refused={}).model_dump(mode="json")
     try:
         refusals, _ = await aiosmtplib.send(
             content,

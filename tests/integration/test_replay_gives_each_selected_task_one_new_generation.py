@@ -15,7 +15,7 @@ from schemas.status import State, Status
 from schemas.task import Lane, Priority, Task
 from schemas.topics import Topics
 from tests.support.api import RunningApi, running_api
-from tests.support.kafka import read_all
+from tests.support.kafka import empty_topic, read_all
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker
 
@@ -89,6 +89,8 @@ async def test_a_plan_selects_by_payload_and_is_run_as_it_is(settings: Settings,
                 ({"select": {"types": ["past.ecko"]}}, 404),
                 ({"select": {"key": "a"}, "transform": "os:system"}, 422),
                 ({"select": {"key": "a"}, "rat": 5}, 422),
+                ({"select": {"key": "a"}, "shadow": True, "canary": {"count": 1}}, 422),
+                ({"select": {"key": "a"}, "shadow": True, "priority": "high"}, 422),
             ):
                 answer = await client.post("/api/replays", json=body)
                 assert answer.status_code == status, (body, answer.text)
@@ -120,6 +122,15 @@ async def test_a_plan_selects_by_payload_and_is_run_as_it_is(settings: Settings,
             assert (ended.state, ended.generation) == (State.SUCCEEDED, 2)
             assert ended.replay_id == planned["id"]
             assert codec.encode(ended.result) == b'{"kind":"patched"}'
+            result = f"/api/tasks/{ids[101]}/result"
+            assert (await client.get(result, params={"generation": 1})).json() == {"n": 101, "kind": "odd"}
+            assert (await client.get(result, params={"generation": 2})).json() == {"kind": "patched"}
+            assert (await client.get(result, params={"generation": 3})).status_code == 404
+            assert (await client.get(result, params={"generation": 0})).status_code == 400
+            empty_topic(settings, Topics(settings.kafka.topic_prefix).results("past.echo"))
+            gone = await client.get(result, params={"generation": 1})
+            assert (gone.status_code, gone.json()["type"].rpartition("/")[2]) == (410, "result-gone")
+            assert (await client.get(f"/api/replays/{planned['id']}/diff")).status_code == 409
             assert (await client.post(f"/api/replays/{planned['id']}/run")).status_code == 409
             assert (await client.get("/api/replays/nothing")).status_code == 404
     assert "Traceback" not in (tmp_path / "api.log").read_text()

@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord
 
 from laneway.kafka.records import OutgoingRecord, RecordMetadata, Then
 from schemas import codec
-from schemas.headers import FIRST_DELIVERY
+from schemas.headers import FIRST_DELIVERY, Delivery
 from schemas.retry import Retry, RetryPolicy
 from schemas.schedule import ScheduleDone
 from schemas.status import ErrorInfo, State, Status
@@ -114,6 +114,34 @@ async def test_what_follows_waits_too_when_the_lease_is_lost_in_between(bench: B
     bench.sink.answer()
     assert [record.topic for record in bench.sink.records] == ["laneway.status", "laneway.events", "laneway.results.t"]
     assert bench.over == [(ended, True)]
+
+
+def shadow() -> Work:
+    ended = work()
+    ended.delivery = Delivery(shadow_of="real")
+    return ended
+
+
+async def test_of_a_shadow_its_outcome_is_told_and_nothing_else(bench: Bench) -> None:
+    ended = shadow()
+    await bench.outcomes.claim([ended])
+    bench.outcomes.shadowed(ended, State.DEAD_LETTERED, error=ErrorInfo(type="E", message="no", retriable=True))
+    assert bench.outcomes.unfinished
+    assert bench.over == []
+    bench.sink.answer()
+    assert [(record.topic, record.key) for record in bench.sink.records] == [("laneway.shadows", b"real")]
+    assert bench.over == [(ended, True)]
+    assert not bench.outcomes.unfinished
+
+
+async def test_a_shadow_that_others_have_is_dropped(bench: Bench) -> None:
+    ended = shadow()
+    ended.fenced = bench.lost = True
+    bench.outcomes.shadowed(ended, State.SUCCEEDED)
+    bench.outcomes.publish_held_back()
+    assert bench.over == [(ended, False)]
+    assert not bench.sink.records
+    assert not bench.outcomes.unfinished
 
 
 async def test_a_run_that_was_followed_in_place_is_known(bench: Bench) -> None:
