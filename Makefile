@@ -66,6 +66,10 @@ bench: setup ## Measure throughput, latency, priority and memory (ONLY=noop,cpu 
 bench-peers: setup ## Measure Celery, Dramatiq, taskiq and Huey beside it (PEERS=celery,taskiq ONLY=noop RUNS=3)
 	@$(BIN)/python -m tests.bench.peers $(if $(PEERS),--peers $(PEERS)) $(BENCH_OPTIONS)
 
+.PHONY: bench-replay
+bench-replay: setup ## Measure how fast a replay appends (TASKS=200000 SHADOW=1)
+	@$(BIN)/python -m tests.bench.replay $(if $(TASKS),--tasks $(TASKS)) $(if $(SHADOW),--shadow)
+
 .PHONY: bench-view
 bench-view: setup ## Measure the status view with five million tasks in it (TASKS=100000)
 	@$(BIN)/python -m tests.bench.view $(if $(TASKS),--tasks $(TASKS))

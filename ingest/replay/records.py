@@ -7,12 +7,14 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from ingest.plain import shared_headers
 from ingest.replay.judging import Judged
 from laneway.ids import random_hex
-from laneway.kafka.wire import EncodedRecord, encoded_record
+from laneway.kafka.wire import EncodedRecord, encoded_record, joined_record, own_header, record_header
 from laneway.registry import Registry
 from schemas.codec import encode
 from schemas.headers import (
+    CE_ID,
     KIND_HEADERS,
     REPLAYED_FROM,
     TRACEPARENT,
@@ -37,7 +39,13 @@ _LEFT_OUT: Final = ("run_at", "expires_at", "schedule")
 """Of a task of long ago they are over: it runs at once, its time to begin is past, and its schedule has had its end."""
 _LEFT_OUT_OF_SHADOWS: Final = (*_LEFT_OUT, "ordering_key", "callback_url", "fingerprint")
 """Nobody is told of a shadow run, and it takes nobody's turn."""
-_EVENT: Final = KIND_HEADERS["event"]
+_TASK_KIND, _STATUS_KIND, _EVENT_KIND = (record_header(*KIND_HEADERS[kind]) for kind in ("task", "status", "event"))
+_CE_ID: Final = CE_ID.encode()
+_FROM: Final = REPLAYED_FROM.encode()
+_QUEUED: Final = f".{State.QUEUED.value}".encode()
+_TRACE_LENGTH: Final = 55
+_SHARED_COUNT: Final = len(cloud_event("task", "", SOURCE, b"", b""))
+"""Headers of every record: what kind it is, its own id, and the shared ones."""
 
 
 class Replayed(NamedTuple):
@@ -56,6 +64,7 @@ class ReplayRecords:
         self._replay = replay
         self._id = Raw(encode(replay.id))
         self._topics = topics
+        self._status, self._events = topics.status, topics.events
         self._partitions = partitions
         self._attempts = {each.name: each.retry.max_attempts for each in registry}
         self._lanes: dict[Lane, str] = {}
@@ -92,7 +101,7 @@ class ReplayRecords:
 
     def _headers(self, judged: Judged, event_id: str, stamp: bytes) -> Headers:
         past = judged.past
-        trace = header(past.headers, TRACEPARENT) or f"00-{random_hex(16)}-{random_hex(8)}-01".encode()
+        trace = header(past.headers, TRACEPARENT) or _new_trace()
         headers = cloud_event("task", event_id, SOURCE, stamp, trace)
         headers.append((REPLAYED_FROM, past.position.encode()))
         return headers
@@ -119,14 +128,21 @@ class ReplayRecords:
         parts["generation"] = Raw(b"%d" % generation)
         parts["priority"] = Raw(b'"%s"' % priority.value.encode())
         created_at = past.created_at
-        stamp = timestamp(now)
-        headers = self._headers(judged, f"{former.id}.{generation}", stamp)
-        trace = header(headers, TRACEPARENT)
-        if since is not None:
-            headers += delivery_headers(Delivery(repeated=True, since=since))
-        topic = self._lane(Lane(former.type, priority))
+        trace = header(past.headers, TRACEPARENT)
+        if trace is None or len(trace) != _TRACE_LENGTH:
+            trace = _new_trace()
+        # Three records of a task have most of their headers in common, and a job has hundreds of thousands of tasks.
+        shared = shared_headers(SOURCE, timestamp(now), trace)
         number, key = past.partition, former.id.encode()
-        record = encoded_record(topic, number, former.partition_key.encode(), encode(parts), headers)
+        step = b"%b.%d" % (key, generation)
+        headers = [_TASK_KIND, own_header(_CE_ID, step), shared, own_header(_FROM, past.position.encode())]
+        count = _SHARED_COUNT + 1
+        if since is not None:
+            doubt = delivery_headers(Delivery(repeated=True, since=since))
+            headers += (record_header(*each) for each in doubt)
+            count += len(doubt)
+        topic = self._lane(Lane(former.type, priority))
+        record = joined_record(topic, number, former.partition_key.encode(), encode(parts), count, *headers)
         queued = Status(
             id=former.id,
             type=former.type,
@@ -145,16 +161,19 @@ class ReplayRecords:
         event = Event(
             id=former.id, type=former.type, priority=priority, state=State.QUEUED, at=now, generation=generation
         )
-        step = f"{former.id}.{generation}.{State.QUEUED.value}"
-        told = cloud_event("status", step, SOURCE, stamp, trace)
+        told = own_header(_CE_ID, step + _QUEUED), shared
         return Replayed(
             former.id,
             record,
             [
-                encoded_record(self._topics.status, number, key, encode(queued), told),
-                encoded_record(self._topics.events, number, key, encode(event), [_EVENT, *told[1:]]),
+                joined_record(self._status, number, key, encode(queued), _SHARED_COUNT, _STATUS_KIND, *told),
+                joined_record(self._events, number, key, encode(event), _SHARED_COUNT, _EVENT_KIND, *told),
             ],
         )
+
+
+def _new_trace() -> bytes:
+    return f"00-{random_hex(16)}-{random_hex(8)}-01".encode()
 
 
 def shadow_id(replay_id: str, task_id: str, generation: int) -> str:

@@ -117,6 +117,8 @@ class Session:
         self._canary_over = self._run.canary_over or self._replay.canary is None
         self._fresh: dict[tuple[str, int], int] = {}
         """By place: tasks that this session has appended, which no other one had."""
+        self._shadowed: set[int] = set()
+        """Hashes of tasks with a shadow, of which no status tells: a lane may hold a record twice."""
         self._found: set[str] = set()
         """Tasks that a former session had appended, though its positions do not say so."""
         self._saved_at = 0.0
@@ -223,12 +225,16 @@ class Session:
                 batch.replayed += 1
                 self._in_canary(task_id)
             return False
-        if task_id in self._recent:
+        known = hash(task_id) in self._shadowed if self._replay.shadow else task_id in self._recent
+        if known:
             return False
         if judged.why_not is not None:
             batch.passed_over[judged.why_not] += 1
             return False
-        self._recent.add(task_id)
+        if self._replay.shadow:
+            self._shadowed.add(hash(task_id))
+        else:
+            self._recent.add(task_id)
         return True
 
     def _in_canary(self, task_id: str) -> None:
@@ -271,10 +277,10 @@ class Session:
         return self._since if self._resumed and count <= _MOST_UNCERTAIN else None
 
     async def _append(self, made: list[Replayed], batch: _Batch) -> None:
-        appended = await self._log.send([each.task for each in made])
+        await self._log.send([each.task for each in made])
         if not self._replay.shadow:
             appended = await self._log.send([record for each in made for record in each.told])
-        self._recent.appended([each.id for each in made], appended)
+            self._recent.appended([each.id for each in made], appended)
         batch.replayed += len(made)
         batch.open -= 1
 

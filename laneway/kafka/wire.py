@@ -120,6 +120,17 @@ def encoded_record(
     return EncodedRecord(topic, partition, b"".join(body))
 
 
+def joined_record(topic: str, partition: int, key: bytes, value: bytes, count: int, *headers: bytes) -> EncodedRecord:
+    """As ``encoded_record``, of ``count`` headers that are in their form already, one or several in each part."""
+    parts = (varint(len(key)), key, varint(len(value)), value, varint(count), *headers)
+    return EncodedRecord(topic, partition, b"".join(parts))
+
+
+def own_header(name: bytes, value: bytes) -> bytes:
+    """As ``record_header``, of a value that no other record has: it is not worth remembering."""
+    return b"%b%b%b%b" % (varint(len(name)), name, varint(len(value)), value)
+
+
 def read_body(body: bytes) -> tuple[bytes | None, bytes | None, Headers]:
     """Key, value and headers of a record's body."""
     key, position = _counted_or_null(body, 0)

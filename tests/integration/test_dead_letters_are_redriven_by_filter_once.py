@@ -9,13 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
+from schemas import codec
+from schemas.outcome import Outcome
 from schemas.settings import Settings, environment_for
+from schemas.task import Lane, Priority, Task
 from schemas.topics import Topics
 from tests.support.api import running_api
-from tests.support.kafka import produce_raw
+from tests.support.kafka import produce_raw, read_all
 from tests.support.source_tree import ROOT
 from tests.support.waiting import eventually
-from tests.support.workers import outcomes, running_worker
+from tests.support.workers import outcome_records, outcomes, running_worker
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
@@ -27,6 +30,60 @@ EACH = 60
 def counts(page: Any) -> dict[str, tuple[int, int]]:
     """By class of the error: how many there are, and how many can be redriven."""
     return {group["error"]: (group["count"], group["open"]) for group in page["groups"]}
+
+
+async def test_of_ten_thousand_one_class_is_redriven_once_and_no_other(settings: Settings, tmp_path: Path) -> None:
+    topics = Topics(settings.kafka.topic_prefix)
+    parts = {"reject": 4_000, "value": 3_000, "key": 3_000}
+    tasks = [
+        {"type": "past.failing", "payload": {"error": error, "n": n}}
+        for error, count in parts.items()
+        for n in range(count)
+    ]
+    with (
+        running_api(settings, tmp_path / "api.log", *TYPES, module=MODULE) as api,
+        running_worker(settings, tmp_path / "w.log", *TYPES, module=MODULE) as worker,
+    ):
+        await api.ready()
+        await worker.ready()
+        async with httpx.AsyncClient(base_url=api.address, timeout=60) as client:
+            ids = [each["id"] for each in (await client.post("/api/tasks/batch", json=tasks)).json()["tasks"]]
+            meant = set(ids[4_000:7_000])
+            await outcomes(settings, "past.failing", len(tasks), within=120)
+
+            async def open_ones() -> dict[str, tuple[int, int]]:
+                return counts((await client.get("/api/dlq", params={"type": "past.failing", "limit": 1})).json())
+
+            async def known(value: tuple[int, int]) -> bool:
+                assert await open_ones() == {"Reject": (4_000,) * 2, "ValueError": value, "KeyError": (3_000,) * 2}
+                return True
+
+            def redriven() -> list[str]:
+                lane = topics.lane(Lane("past.failing", Priority.LOW))
+                return [codec.decode(each.value, Task).id for each in read_all(settings.bootstrap_servers, lane)]
+
+            async def redrive() -> Any:
+                body = {"select": {"types": ["past.failing"], "error": "ValueError"}, "rate": 0}
+                answer = await client.post("/api/dlq/redrive", json=body)
+                assert answer.status_code == 202, answer.text
+
+                async def done() -> Any:
+                    found = (await client.get(f"/api/replays/{answer.json()['id']}")).json()
+                    assert found["state"] == "done", found
+                    return found["counts"]
+
+                return await eventually(done, within=60)
+
+            await eventually(lambda: known((3_000, 3_000)), within=60)
+            assert (await redrive())["replayed"] == 3_000
+            assert sorted(redriven()) == sorted(meant)
+            await eventually(lambda: known((3_000, 0)), within=60)
+            again = await redrive()
+            assert (again["replayed"], again["passed_over"]) == (0, {"superseded": 3_000})
+            assert sorted(redriven()) == sorted(meant)
+            ended = [codec.decode(record.value, Outcome) for record in outcome_records(settings, "past.failing")]
+            assert {each.id for each in ended if each.generation == 2} == meant
+            assert len(ended) == len(tasks) + 3_000
 
 
 async def test_one_class_of_errors_is_redriven_and_a_second_time_nothing(settings: Settings, tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ def _body(form: dict[str, str]) -> bytes:
     if "labels" in said:
         select["labels"] = labels_of(said["labels"])
     body: dict[str, Any] = {"select": select, "dry_run": True}
+    if said.get("shadow") == "yes":
+        body["shadow"] = True
     for name in ("rate", "max"):
         if name in said:
             body[name] = _number(name, said[name])

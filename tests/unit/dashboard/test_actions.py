@@ -118,9 +118,12 @@ async def test_a_replay_is_only_planned_at_first(window: Window) -> None:
     assert made.dry_run
     assert (made.select.types, made.select.labels, made.rate, made.priority) == (["email"], {"a": "b"}, 10, None)
     assert (made.patch, made.max) == ({"x": 1}, None)
+    assert not made.shadow
     refused = await post(window, "/replays/new", {"types": "email", "patch": "[oops"})
     assert refused.status_code == 422
     assert len(window.made) == 1
+    await post(window, "/replays/new", {"types": "email", "priority": "low", "shadow": "yes"})
+    assert window.made[1][0].shadow
 
 
 async def test_all_that_match_are_cancelled_and_no_others(window: Window) -> None:
