@@ -15,6 +15,7 @@ import httpx
 from confluent_kafka import Producer
 from msgspec import Raw
 
+from laneway import AsyncClient
 from laneway.ids import new_id
 from schemas.codec import decode, encode
 from schemas.headers import SHADOW, Headers, cloud_event, timestamp
@@ -25,10 +26,13 @@ from schemas.task import Lane, Priority, Task
 from schemas.topics import Topics, partition_of
 from tests.support.api import RunningApi, running_api
 from tests.support.kafka import apply_topics, read_all, running_kafka
+from tests.support.waiting import eventually
+from tests.support.workers import running_worker
 
 TYPE: Final = "past.echo"
 MODULE: Final = "tests.support.replay_handlers"
 LINE: Final = 10_000.0
+HIGH_RATE: Final = 20.0
 
 
 def ended(count: int) -> Iterator[tuple[Task, Status]]:
@@ -183,6 +187,52 @@ async def run(client: httpx.AsyncClient, api: RunningApi, body: dict[str, Any]) 
     }
 
 
+async def high(url: str, seconds: float) -> dict[str, float]:
+    """How long ``high`` tasks take at 20 a second, from when each was due until its final status is here."""
+    took: list[float] = []
+
+    async def one(client: AsyncClient, due_at: float) -> None:
+        status = await client.submit(TYPE, {"n": 1, "customer": "c1", "cents": 1}, priority="high")
+        await client.wait(status.id)
+        took.append(time.monotonic() - due_at)
+
+    async with AsyncClient(url) as client, asyncio.TaskGroup() as group:
+        began = time.monotonic()
+        for number in range(int(seconds * HIGH_RATE)):
+            due_at = began + number / HIGH_RATE
+            await asyncio.sleep(due_at - time.monotonic())
+            group.create_task(one(client, due_at))
+    took.sort()
+    return {"p50_ms": round(took[len(took) // 2] * 1e3, 1), "p99_ms": round(took[len(took) * 99 // 100] * 1e3, 1)}
+
+
+async def begun(client: httpx.AsyncClient) -> bool:
+    """Whether the latest replay has put anything back."""
+    return bool((await client.get("/api/replays")).json()["replays"][0]["counts"]["replayed"])
+
+
+async def beside(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
+    """What ``high`` tasks feel of a replay while workers run what it puts back."""
+    types = (TYPE, "past.failing")
+    apply_topics(settings, types)
+    await asyncio.to_thread(fill, settings, count)
+    with (
+        running_api(settings, folder / "api.log", *types, module=MODULE) as api,
+        running_worker(settings, folder / "one.log", TYPE, module=MODULE) as one,
+        running_worker(settings, folder / "two.log", TYPE, module=MODULE) as two,
+    ):
+        for each in (api, one, two):
+            await each.ready()
+        await high(api.address, 2)
+        alone = await high(api.address, 15)
+        async with httpx.AsyncClient(base_url=api.address, timeout=120) as client:
+            job = asyncio.create_task(run(client, api, {"select": {"types": [TYPE]}, "rate": 0, "priority": "low"}))
+            await eventually(lambda: begun(client), within=60)
+            felt = await high(api.address, 15)
+            found = await job
+    return {**found, "high_alone": alone, "high_beside": felt}
+
+
 async def measure(settings: Settings, folder: Path, count: int, *, shadow: bool) -> dict[str, Any]:
     """Fill a cluster and replay all of it."""
     types = (TYPE, "past.failing")
@@ -205,6 +255,7 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=200_000)
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--shadow", action="store_true", help="shadow runs, and then what differs")
+    parser.add_argument("--beside", action="store_true", help="with workers, and what `high` tasks feel of it")
     parser.add_argument("--least", type=float, default=LINE, help="tasks a second that still pass")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="laneway-replay-") as name:
@@ -215,8 +266,13 @@ def main() -> int:
                 kafka=KafkaSettings(bootstrap_servers=kafka.bootstrap_servers, partitions=options.partitions),
                 api=ApiSettings(port=0),
             )
-            found = asyncio.run(measure(settings, folder, options.tasks, shadow=options.shadow))
+            if options.beside:
+                found = asyncio.run(beside(settings, folder, options.tasks))
+            else:
+                found = asyncio.run(measure(settings, folder, options.tasks, shadow=options.shadow))
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    if options.beside:
+        return 0
     return 0 if found["state"] == "done" and found["a_second"] >= options.least else 1
 
 
