@@ -97,10 +97,10 @@ class Counts:
 
 def _wanted_since(work: Work) -> datetime:
     """Since when a task's first run could have begun."""
-    # A replayed task keeps the time at which it was accepted first, and nobody has waited for it since then.
+    # A replayed task keeps the time at which it was accepted first, as does its shadow; nobody has waited since then.
     task = work.task
     created_at, run_at = task.created_at, task.run_at
-    if created_at is None or task.generation > 1:
+    if created_at is None or task.generation > 1 or work.shadow_of is not None:
         return work.source.appended_at
     return created_at if run_at is None or run_at < created_at else run_at
 

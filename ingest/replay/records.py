@@ -19,7 +19,6 @@ from schemas.headers import (
     REPLAYED_FROM,
     TRACEPARENT,
     Delivery,
-    Headers,
     cloud_event,
     delivery_headers,
     header,
@@ -79,7 +78,9 @@ class ReplayRecords:
         parts = self._parts(judged, _LEFT_OUT_OF_SHADOWS)
         parts["id"] = Raw(encode(own))
         parts["priority"] = Raw(encode(Priority.LOW))
-        headers = self._headers(judged, own, timestamp(now))
+        # A trace of its own, too: the task's is that of its runs.
+        headers = cloud_event("task", own, SOURCE, timestamp(now), _new_trace())
+        headers.append((REPLAYED_FROM, judged.past.position.encode()))
         headers += delivery_headers(Delivery(shadow_of=former.id))
         topic = self._lane(Lane(former.type, Priority.LOW))
         record = encoded_record(topic, judged.past.partition, own.encode(), encode(parts), headers)
@@ -98,13 +99,6 @@ class ReplayRecords:
         if past.task.created_at is None:
             parts["created_at"] = Raw(encode(past.created_at))
         return parts
-
-    def _headers(self, judged: Judged, event_id: str, stamp: bytes) -> Headers:
-        past = judged.past
-        trace = header(past.headers, TRACEPARENT) or _new_trace()
-        headers = cloud_event("task", event_id, SOURCE, stamp, trace)
-        headers.append((REPLAYED_FROM, past.position.encode()))
-        return headers
 
     def _lane(self, lane: Lane) -> str:
         topic = self._lanes.get(lane)

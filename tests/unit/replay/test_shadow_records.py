@@ -11,7 +11,7 @@ from ingest.replay.records import ReplayRecords
 from laneway.kafka.wire import read_body
 from laneway.registry import registry
 from schemas import codec
-from schemas.headers import REPLAYED_FROM, header, read_delivery
+from schemas.headers import REPLAYED_FROM, TRACEPARENT, header, read_delivery
 from schemas.replay import Replay, Selection
 from schemas.status import State
 from schemas.task import Priority, Task
@@ -19,6 +19,7 @@ from schemas.topics import Topics
 from tests.support import replay_handlers
 
 NOW = datetime.now(UTC)
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 assert replay_handlers.echo is not None
 
 
@@ -39,7 +40,7 @@ def judged(generation: int = 2, payload: bytes | None = None) -> Judged:
         labels={"tenant": "acme"},
         replay_id="former",
     )
-    past = Past(task, codec.encode(task), "laneway.tasks.past.echo.high", 3, 7, 0, list)
+    past = Past(task, codec.encode(task), "laneway.tasks.past.echo.high", 3, 7, 0, lambda: [(TRACEPARENT, TRACE)])
     return Judged(past, None, State.SUCCEEDED, generation, None, payload)
 
 
@@ -67,6 +68,7 @@ def test_it_is_the_task_without_those_who_wait_for_it(payload: bytes | None) -> 
     )
     assert bytes(task.payload) == (payload or b'{"n": 1}')
     assert read_delivery(headers).shadow_of == "a"
+    assert header(headers, TRACEPARENT) not in (None, TRACE)
     assert header(headers, REPLAYED_FROM) == b"laneway.tasks.past.echo.high-3@7"
 
 
