@@ -215,7 +215,8 @@ class LogSettings(Section):
     """What processes say of themselves."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Lines below this level are not written."""
+    """Lines below this level are not written. An attempt that fails has a line at any level but `ERROR`, one that
+    succeeds at `DEBUG` alone."""
     format: Literal["console", "json"] = "console"
     """For people, or one JSON object a line."""
 

@@ -111,6 +111,7 @@ class Runs:
             lambda: DeadLetterBudget(settings.worker.dead_letter_budget)
         )
         self._closing = False
+        self._tells_all = settings.log.level == "DEBUG"
         self._doubtful: list[Work] = []
         self.running: set[Work] = set()
 
@@ -289,6 +290,8 @@ class Runs:
         if work.span is not None:
             spans.result(work, result)
         if isinstance(result, Raw) and work.shadow_of is None:
+            if self._tells_all:
+                log.debug("ran", **fields_of(work))
             work.ended = True
             self._spend(work, dead=False)
             self._outcomes.finished(work, State.SUCCEEDED, result=result)
