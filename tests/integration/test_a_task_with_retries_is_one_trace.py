@@ -94,6 +94,7 @@ async def test_it_is(settings: Settings, tmp_path: Path, monkeypatch: pytest.Mon
     assert os.environ.get(tracing.ENDPOINT)
 
 
+@pytest.mark.long
 async def test_a_collector_that_is_away_harms_nothing(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
