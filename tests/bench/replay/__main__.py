@@ -208,7 +208,7 @@ async def high(url: str, seconds: float) -> dict[str, float]:
 
 async def begun(client: httpx.AsyncClient) -> bool:
     """Whether the latest replay has put anything back."""
-    return bool((await client.get("/api/replays")).json()["replays"][0]["counts"]["replayed"])
+    return any(each["counts"]["replayed"] for each in (await client.get("/api/replays")).json()["replays"])
 
 
 async def beside(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
