@@ -20,6 +20,7 @@ from laneway.ids import new_id
 from schemas.codec import decode, encode
 from schemas.headers import SHADOW, Headers, cloud_event, timestamp
 from schemas.outcome import Outcome
+from schemas.replay import DEFAULT_RATE
 from schemas.settings import ApiSettings, KafkaSettings, Settings
 from schemas.status import State, Status
 from schemas.task import Lane, Priority, Task
@@ -167,7 +168,7 @@ async def run(client: httpx.AsyncClient, api: RunningApi, body: dict[str, Any]) 
     began = time.monotonic()
     (await client.post(f"/api/replays/{made['id']}/run")).raise_for_status()
     spent = before
-    while made["state"] not in ("done", "failed"):
+    while made["state"] not in ("done", "failed", "aborted"):
         await asyncio.sleep(0.25)
         spent = cpu_seconds(api)
         made = (await client.get(f"/api/replays/{made['id']}")).json()
@@ -211,8 +212,8 @@ async def begun(client: httpx.AsyncClient) -> bool:
     return any(each["counts"]["replayed"] for each in (await client.get("/api/replays")).json()["replays"])
 
 
-async def beside(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
-    """What ``high`` tasks feel of a replay while workers run what it puts back."""
+async def beside(settings: Settings, folder: Path, count: int, rate: float) -> dict[str, Any]:
+    """What ``high`` tasks feel of a replay while workers run what it puts back; it is aborted after that."""
     types = (TYPE, "past.failing")
     apply_topics(settings, types)
     await asyncio.to_thread(fill, settings, count)
@@ -226,9 +227,11 @@ async def beside(settings: Settings, folder: Path, count: int) -> dict[str, Any]
         await high(api.address, 2)
         alone = await high(api.address, 15)
         async with httpx.AsyncClient(base_url=api.address, timeout=120) as client:
-            job = asyncio.create_task(run(client, api, {"select": {"types": [TYPE]}, "rate": 0, "priority": "low"}))
+            job = asyncio.create_task(run(client, api, {"select": {"types": [TYPE]}, "rate": rate}))
             await eventually(lambda: begun(client), within=60)
             felt = await high(api.address, 15)
+            for each in (await client.get("/api/replays")).json()["replays"]:
+                await client.delete(f"/api/replays/{each['id']}")
             found = await job
     return {**found, "high_alone": alone, "high_beside": felt}
 
@@ -256,6 +259,7 @@ def main() -> int:
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--shadow", action="store_true", help="shadow runs, and then what differs")
     parser.add_argument("--beside", action="store_true", help="with workers, and what `high` tasks feel of it")
+    parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="of that replay, tasks a second")
     parser.add_argument("--least", type=float, default=LINE, help="tasks a second that still pass")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="laneway-replay-") as name:
@@ -267,7 +271,7 @@ def main() -> int:
                 api=ApiSettings(port=0),
             )
             if options.beside:
-                found = asyncio.run(beside(settings, folder, options.tasks))
+                found = asyncio.run(beside(settings, folder, options.tasks, options.rate))
             else:
                 found = asyncio.run(measure(settings, folder, options.tasks, shadow=options.shadow))
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
