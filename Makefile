@@ -67,8 +67,8 @@ bench-peers: setup ## Measure Celery, Dramatiq, taskiq and Huey beside it (PEERS
 	@$(BIN)/python -m tests.bench.peers $(if $(PEERS),--peers $(PEERS)) $(BENCH_OPTIONS)
 
 .PHONY: bench-replay
-bench-replay: setup ## Measure how fast a replay appends (TASKS=200000 SHADOW=1)
-	@$(BIN)/python -m tests.bench.replay $(if $(TASKS),--tasks $(TASKS)) $(if $(SHADOW),--shadow)
+bench-replay: setup ## Measure how fast a replay appends (TASKS=200000 SHADOW=1 BESIDE=1)
+	@$(BIN)/python -m tests.bench.replay $(if $(TASKS),--tasks $(TASKS)) $(if $(SHADOW),--shadow) $(if $(BESIDE),--beside)
 
 .PHONY: bench-view
 bench-view: setup ## Measure the status view with five million tasks in it (TASKS=100000)
