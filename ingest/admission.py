@@ -11,14 +11,13 @@ import msgspec
 from msgspec import UNSET
 
 from ingest.plain import PlainTasks, shared_headers
-from ingest.violations import violation
+from ingest.violations import invalid, violation
 from laneway.ids import id_for_key, random_hex
 from laneway.kafka.wire import EncodedRecord, encoded_record
 from laneway.receivers import check_callback_url
 from laneway.registry import Registry, TaskType
 from schemas.codec import decode, encode
 from schemas.errors import (
-    AdmissionError,
     BodyTooLargeError,
     IdempotencyConflictError,
     InvalidTaskError,
@@ -369,11 +368,11 @@ class Admission:
     def _check_callback(self, url: str) -> None:
         """Raises InvalidTaskError: nothing is posted there, as far as that can be said now."""
         if self._callbacks.secrets is None:
-            raise _invalid("/callback_url", f"callbacks are off: {variable('callbacks.secrets')} is not set")
+            raise invalid("/callback_url", f"callbacks are off: {variable('callbacks.secrets')} is not set")
         try:
             check_callback_url(url, self._callbacks.networks)
         except ValueError as error:
-            raise _invalid("/callback_url", str(error)) from error
+            raise invalid("/callback_url", str(error)) from error
 
     @staticmethod
     def _due(submission: TaskSubmission, now: datetime) -> datetime | None:
@@ -384,13 +383,13 @@ class Admission:
         """
         if submission.delay is not None:
             if submission.run_at is not None:
-                raise _invalid("/delay", "give delay or run_at, not both")
+                raise invalid("/delay", "give delay or run_at, not both")
             return now + timedelta(seconds=submission.delay) if submission.delay > 0 else None
         if submission.run_at is None:
             return None
         wait = submission.run_at - now
         if wait > timedelta(seconds=MAX_DELAY_SECONDS):
-            raise _invalid("/run_at", f"further away than {MAX_DELAY_SECONDS // 86_400} days")
+            raise invalid("/run_at", f"further away than {MAX_DELAY_SECONDS // 86_400} days")
         return submission.run_at.astimezone(UTC) if wait > _NO_DELAY else None
 
 
@@ -406,7 +405,3 @@ def _is_plain(submission: TaskSubmission) -> bool:
         and submission.expires_at is None
         and submission.callback_url is None
     )
-
-
-def _invalid(at: str, why: str) -> AdmissionError:
-    return InvalidTaskError(f"{at}: {why}", violations=[{"at": at, "why": why}])

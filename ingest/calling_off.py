@@ -25,17 +25,7 @@ def called_off(status: Status, now: datetime) -> tuple[Status, Event]:
         not_before=None,
         worker=None,
     )
-    event = Event(
-        id=ended.id,
-        type=ended.type,
-        priority=ended.priority,
-        state=ended.state,
-        at=now,
-        attempt=ended.attempt,
-        deferrals=ended.deferrals,
-        generation=ended.generation,
-    )
-    return ended, event
+    return ended, Event.of(ended)
 
 
 def what_it_was(status: Status) -> Cancelled:

@@ -9,10 +9,11 @@ from ingest.admission import decode_body
 from ingest.control import ControlDesk
 from ingest.lookup import Lookup
 from ingest.payloads import Payloads
+from ingest.violations import invalid
 from laneway.ids import random_hex
 from schemas import codec
 from schemas.due_change import CHANGED_MEANWHILE, DUE_KEY, DueChange, DueSubmission
-from schemas.errors import InvalidTaskError, NotWaitingError, UnavailableError
+from schemas.errors import NotWaitingError, UnavailableError
 from schemas.settings import Settings
 from schemas.status import State, Status
 from schemas.task import MAX_DELAY_SECONDS
@@ -82,7 +83,7 @@ class DueDesk:
         now = datetime.now(UTC)
         due = _due(asked, now)
         if record.task.expires_at is not None and due >= record.task.expires_at:
-            raise _invalid("/run_at" if asked.run_at else "/delay", f"the task expires at {record.task.expires_at}")
+            raise invalid("/run_at" if asked.run_at else "/delay", f"the task expires at {record.task.expires_at}")
         return DueChange(
             name=random_hex(8),
             status=msgspec.structs.replace(status, updated_at=now, not_before=due, deferrals=status.deferrals + 1),
@@ -100,7 +101,7 @@ def submission_of(body: bytes) -> DueSubmission:
     """
     asked = decode_body(_DECODER, body)
     if (asked.run_at is None) == (asked.delay is None):
-        raise _invalid("/delay", "give delay or run_at, and not both")
+        raise invalid("/delay", "give delay or run_at, and not both")
     _due(asked, datetime.now(UTC))
     return asked
 
@@ -110,9 +111,5 @@ def _due(asked: DueSubmission, now: datetime) -> datetime:
         return now + timedelta(seconds=asked.delay or 0)
     due = max(now, asked.run_at.astimezone(UTC))
     if due - now > timedelta(seconds=MAX_DELAY_SECONDS):
-        raise _invalid("/run_at", f"further away than {MAX_DELAY_SECONDS // 86_400} days")
+        raise invalid("/run_at", f"further away than {MAX_DELAY_SECONDS // 86_400} days")
     return due
-
-
-def _invalid(at: str, why: str) -> InvalidTaskError:
-    return InvalidTaskError(f"{at}: {why}", violations=[{"at": at, "why": why}])

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from ingest.admission import SOURCE, Admission, Moment, decode_body
+from ingest.violations import invalid
 from laneway.cron import Cron, CronError, TimeZoneError
 from laneway.ids import new_id
 from laneway.kafka.log import Log
@@ -121,13 +122,13 @@ class Schedules:
         task = submission.task
         for name in ("run_at", "delay"):
             if getattr(task, name) is not None:
-                raise _invalid(f"/task/{name}", "the schedule decides when its tasks run: leave it out")
+                raise invalid(f"/task/{name}", "the schedule decides when its tasks run: leave it out")
         try:
             cron = Cron(submission.cron, submission.timezone)
         except CronError as error:
-            raise _invalid("/cron", str(error)) from error
+            raise invalid("/cron", str(error)) from error
         except TimeZoneError as error:
-            raise _invalid("/timezone", str(error)) from error
+            raise invalid("/timezone", str(error)) from error
         try:
             self._admission.accept(task, moment, new_id())
         except InvalidTaskError as error:
@@ -195,7 +196,3 @@ def view_of(schedule: Schedule, entry: ScheduleEntry, now: datetime) -> Schedule
         last=last,
         passed_over=progress.passed_over if progress is not None else None,
     )
-
-
-def _invalid(at: str, why: str) -> InvalidTaskError:
-    return InvalidTaskError(f"{at}: {why}", violations=[{"at": at, "why": why}])

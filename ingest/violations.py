@@ -1,13 +1,20 @@
-"""What the decoder says against a task, as places and reasons."""
+"""What is said against a task, as places and reasons."""
 
 import re
 from typing import Final
+
+from schemas.errors import InvalidTaskError
 
 _PLACE: Final = re.compile(r"^(?P<why>.*?) - at (?:`(?P<part>key)` in )?`\$(?P<path>.*)`$", re.DOTALL)
 _FIELD: Final = re.compile(
     r"^Object (?P<what>missing required field|contains unknown field) `(?P<name>.*)`$", re.DOTALL
 )
 _STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
+
+
+def invalid(at: str, why: str) -> InvalidTaskError:
+    """The refusal of a body for what stands at a JSON Pointer."""
+    return InvalidTaskError(f"{at}: {why}", violations=[{"at": at, "why": why}])
 
 
 def violation(message: str) -> dict[str, str]:

@@ -80,3 +80,18 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     progress: Progress | None = None
     error: ErrorInfo | None = None
     traceback: str | None = None
+
+    @classmethod
+    def of(cls, status: Status) -> "Event":
+        """The event that tells of a status which no run of a handler led to."""
+        return cls(
+            id=status.id,
+            type=status.type,
+            priority=status.priority,
+            state=status.state,
+            at=status.updated_at,
+            attempt=status.attempt,
+            deferrals=status.deferrals,
+            generation=status.generation,
+            not_before=status.not_before,
+        )

@@ -8,7 +8,7 @@ the run that follows, as after any deferral.
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ from laneway.kafka.records import OutgoingRecord, RecordSink
 from schemas import codec
 from schemas.due_change import CHANGED_MEANWHILE, DUE_KEY, WITHDRAWN_KEY, DueChange, Withdrawal
 from schemas.errors import LanewayError
-from schemas.headers import Delivery, Headers, cloud_event, delivery_headers, timestamp
+from schemas.headers import KIND_HEADERS, Delivery, Headers, cloud_event, delivery_headers, timestamp
 from schemas.outcome import Event
 from schemas.status import NULL, State, Status
 from schemas.task import Lane, Task
@@ -258,17 +258,6 @@ class DueChanges:
         value = bytes(change.task)
         task = codec.decode(value, Task)
         now = self._clock()
-        event = Event(
-            id=status.id,
-            type=status.type,
-            priority=status.priority,
-            state=status.state,
-            at=status.updated_at,
-            attempt=status.attempt,
-            deferrals=status.deferrals,
-            generation=status.generation,
-            not_before=status.not_before,
-        )
         # Whoever finishes what another had begun cannot know whether this record is there already.
         delivery = msgspec.structs.replace(_delivery(status), repeated=True, since=status.updated_at)
         due = status.not_before or now
@@ -285,15 +274,15 @@ class DueChanges:
                 self._topics.events,
                 asked.number,
                 id_key,
-                codec.encode(event),
-                self._headers("event", step, status.updated_at, change.traceparent),
+                codec.encode(Event.of(status)),
+                [KIND_HEADERS["event"], *headers[1:]],
             ),
             OutgoingRecord(
                 topic,
                 asked.number,
                 key.encode(),
                 value,
-                self._headers("task", step, status.updated_at, change.traceparent) + delivery_headers(delivery),
+                [KIND_HEADERS["task"], *headers[1:], *delivery_headers(delivery)],
             ),
         ]
 
@@ -310,7 +299,7 @@ class DueChanges:
         """Forget withdrawals whose records are gone by now."""
         self._looks += 1
         if self._looks % _LOOKS_BETWEEN_PRUNINGS == 0:
-            now = datetime.now(UTC)
+            now = self._clock()
             self._withdrawn = {task_id: each for task_id, each in self._withdrawn.items() if each[2] > now}
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.errors import InvalidTaskError
+from ingest.violations import invalid
 
 
 def options_of(form: dict[str, str]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def options_of(form: dict[str, str]) -> dict[str, Any]:
             try:
                 said[name] = kind(text)
             except ValueError as error:
-                raise _invalid(f"/{name}", f"{text[:40]!r} is no number") from error
+                raise invalid(f"/{name}", f"{text[:40]!r} is no number") from error
     labels = labels_of(form.get("labels", ""))
     if labels:
         said["labels"] = labels
@@ -43,10 +43,6 @@ def labels_of(text: str) -> dict[str, str]:
         if part.strip():
             name, equals, value = part.partition("=")
             if not equals or not name.strip():
-                raise _invalid("/labels", f"{part.strip()[:80]!r}: want name=value")
+                raise invalid("/labels", f"{part.strip()[:80]!r}: want name=value")
             found[name.strip()] = value.strip()
     return found
-
-
-def _invalid(at: str, why: str) -> InvalidTaskError:
-    return InvalidTaskError(f"{at}: {why}", violations=[{"at": at, "why": why}])

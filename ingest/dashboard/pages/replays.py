@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from ingest.admission import moment
 from ingest.dashboard.desk import Desk
 from ingest.dashboard.options import labels_of
+from ingest.violations import invalid
 from schemas.errors import (
     AdmissionError,
     InvalidReplayError,
@@ -142,7 +143,7 @@ def _body(form: dict[str, str]) -> bytes:
         try:
             msgspec.json.decode(said["patch"])
         except (msgspec.DecodeError, RecursionError) as error:
-            raise _invalid("/patch", f"this is not JSON: {error}") from error
+            raise invalid("/patch", f"this is not JSON: {error}") from error
         body["patch"] = msgspec.Raw(said["patch"].encode())
     return msgspec.json.encode(body)
 
@@ -151,8 +152,4 @@ def _number(name: str, text: str) -> int | float:
     try:
         return int(text) if text.isdecimal() else float(text)
     except ValueError as error:
-        raise _invalid(f"/{name}", f"{text[:40]!r} is no number") from error
-
-
-def _invalid(at: str, why: str) -> InvalidTaskError:
-    return InvalidTaskError(f"{at}: {why}", violations=[{"at": at, "why": why}])
+        raise invalid(f"/{name}", f"{text[:40]!r} is no number") from error
