@@ -31,6 +31,7 @@ from schemas.task import Lane
 from schemas.topics import Topics, position
 from streams import group
 from streams.batches import Batches, BatchTopic, NoReadOffsets
+from streams.membership import MemberThread
 
 log = structlog.get_logger(__name__)
 
@@ -82,38 +83,11 @@ class _NoTables(TableManager):
         await self.recovery.start()
 
 
-class _LaneThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, which also notes when the group last heard of it."""
-
-    last_heartbeat: float = 0.0
-
-    async def on_start(self) -> None:
-        """Start, and listen to the heartbeats."""
-        await super().on_start()
-        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001  (aiokafka tells nobody when it was heard)
-        beat = coordinator._do_heartbeat  # noqa: SLF001
-
-        async def noted() -> bool:
-            asked_at = time.monotonic()
-            heard = bool(await beat())
-            if heard:
-                self.last_heartbeat = asked_at
-            return heard
-
-        coordinator._do_heartbeat = noted  # noqa: SLF001
-
-    @property
-    def member_id(self) -> str:
-        """How the group calls this consumer; empty when it knows none of the name."""
-        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001
-        return str(coordinator.member_id)
-
-
 class LaneConsumer(driver.Consumer):
     """Faust's consumer with our batches and commits."""
 
     app: "LaneApp"
-    _thread: _LaneThread
+    _thread: MemberThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -130,7 +104,7 @@ class LaneConsumer(driver.Consumer):
         """Set when a partition that was full, or held, is wanted again."""
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return _LaneThread(self, loop=self.loop, beacon=self.beacon)
+        return MemberThread(self, loop=self.loop, beacon=self.beacon)
 
     def _to_message(self, tp: TP, record: list[Record]) -> ConsumerMessage:
         last = record[-1]
@@ -268,9 +242,7 @@ class LaneConsumer(driver.Consumer):
     def lease_holds(self) -> bool:
         """Whether the group certainly takes us for alive, so that nobody else can have our partitions."""
         thread = self._thread
-        return (
-            time.monotonic() - thread.last_heartbeat < self.app.session_timeout and thread.member_id == self._member_id
-        )
+        return time.monotonic() - thread.heard_at < self.app.session_timeout and thread.member_id == self._member_id
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Hand over and commit what is done while the partitions are still ours, then let go of them."""
@@ -291,7 +263,6 @@ class LaneConsumer(driver.Consumer):
                 log.warning("the group had given this worker up", lane=str(self.app.lane))
                 self.app.partitions.membership_lost(self.app.lane)
             self._member_id = member_id
-        self._thread.last_heartbeat = time.monotonic()
         self._assignments += 1
         self._expected.clear()
         self.app.partitions.assigned(self.app.lane, {tp.partition for tp in assigned})

@@ -258,7 +258,7 @@ class Runs:
         )
         payload = bytes(task.payload)
         work.attempt = Attempt(work, task_type, payload, context, timeout)
-        work.attempt.may_begin = partial(self._lease_holds, work.source.partition.lane)
+        work.attempt.may_begin = partial(self._may_begin, work)
         suspect = self._guard.suspect(task.id, task.generation)
         if suspect is not None:
             work.attempt.alone = partial(self._guard.run_alone, suspect, task_type, payload, context, timeout)
@@ -269,6 +269,10 @@ class Runs:
         self.running.add(work)
         self._counts.started(work)
         self.executors.start(work.attempt)
+
+    def _may_begin(self, work: Work) -> bool:
+        """From any thread."""
+        return not work.fenced and self._lease_holds(work.source.partition.lane)
 
     def _report(self, work: Work, progress: Progress) -> None:
         """From any thread."""

@@ -26,11 +26,11 @@ async def test_one_that_runs(visit: Visit) -> None:
 async def test_all_that_match(visit: Visit) -> None:
     async with visit() as page:
         for _ in range(5):
-            await submit(page, "shop.parcel", delay=3600)
-        await page.goto("/tasks?type=shop.parcel&state=scheduled")
+            await submit(page, "shop.parcel", delay=3600, labels={"cancelled": "together"})
+        await page.goto("/tasks?label.cancelled=together&state=scheduled")
         await expect(page.locator("tbody tr")).to_have_count(5)
         await page.get_by_role("link", name="Cancel all that match").click()
         await page.get_by_role("button", name="Cancel 5 tasks").click()
         await expect(page.get_by_role("status").first).to_contain_text("5 called off")
-        await page.goto("/tasks?type=shop.parcel&state=cancelled")
+        await page.goto("/tasks?label.cancelled=together&state=cancelled")
         await expect(page.locator("tbody tr")).to_have_count(5)

@@ -1,0 +1,48 @@
+"""What a lane's consumer knows of its place in the group: under which name, and when it was certainly heard."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiokafka.errors import NoError, RebalanceInProgressError
+from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+from faust.transport.drivers import aiokafka as driver
+
+PROOFS_OF_LIFE: Final[dict[type, tuple[int, ...]]] = {
+    HeartbeatRequest: (NoError.errno, RebalanceInProgressError.errno),
+    SyncGroupRequest: (NoError.errno,),
+}
+"""What renews a member's lease, and the answers that say so; one told of a rebalance is kept until that is over."""
+
+
+class MemberThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, which also notes when the group last heard of it."""
+
+    heard_at: float = 0.0
+    """When that was sent which the group has answered, on the monotonic clock: not when the answer was looked at, which
+    may have lain here through a freeze, and through the end of the lease."""
+
+    async def on_start(self) -> None:
+        """Start, and listen to what is said to the group."""
+        await super().on_start()
+        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001  (aiokafka tells nobody when it was heard)
+        coordinator._send_req = self.noted(coordinator._send_req)  # noqa: SLF001
+
+    def noted(self, send: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+        """The same call to the group's coordinator, which also notes what proves that the group knows us."""
+
+        async def sent(request: Any) -> Any:
+            sent_at = time.monotonic()
+            answer = await send(request)
+            heard = PROOFS_OF_LIFE.get(type(request))
+            if heard is not None and answer.error_code in heard:
+                self.heard_at = sent_at
+            return answer
+
+        return sent
+
+    @property
+    def member_id(self) -> str:
+        """How the group calls this consumer; empty when it knows none of the name."""
+        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001
+        return str(coordinator.member_id)
