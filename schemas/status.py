@@ -120,6 +120,9 @@ class Status(Struct, frozen=True, kw_only=True):
     somebody changed when it is due."""
     replay_id: str | None = None
     worker: str | None = None
+    member: str | UnsetType = UNSET
+    """While ``running``: as which member of its lane's group ``worker`` runs it. Once the group has given that one up,
+    others may run it though the worker lives."""
     fingerprint: str | None = None
     callback_url: str | UnsetType = UNSET
     """Where the outcome is posted; absent where nobody asked for that."""

@@ -85,12 +85,12 @@ class Dispatcher:
 
     # What the lanes' consumers call -------------------------------------------------------------------------------
 
-    def assigned(self, lane: Lane, partitions: set[int]) -> None:
+    def assigned(self, lane: Lane, partitions: set[int], member: str) -> None:
         """The lane has these partitions now; their records wait until ``open_partition`` is called for each."""
         self._room.setdefault(lane, asyncio.Event()).set()
         self.revoked(lane, {number for other, number in self._partitions if other == lane})
         for number in partitions:
-            self._partitions[lane, number] = Partition(lane, number)
+            self._partitions[lane, number] = Partition(lane, number, member)
         self._share_rate(lane.type)
 
     async def release(self, lane: Lane, partitions: set[int]) -> None:
@@ -208,7 +208,7 @@ class Dispatcher:
             partition: theirs.
             asked: works that were parked when the question was put.
             statuses: what ``status`` tells of their tasks.
-            alive: the workers in the lane's group.
+            alive: the workers in the lane's group, and its members.
         """
         for status in statuses:
             if supersedes(status, partition.moved_on.get(status.id)):
@@ -290,7 +290,8 @@ class Dispatcher:
             self._in_flight[work.key] = work
             self._when_due(work)
         else:
-            present.fenced = present.disowned = False  # it is ours again, and nobody else's: asked above
+            if present.fenced:  # it is ours again, and nobody else's: asked above
+                present.fenced = present.disowned = present.told_running = False
             if present.source.partition.revoked and present.source.record.offset == work.source.record.offset:
                 present.source = work.source
             else:
@@ -302,7 +303,7 @@ class Dispatcher:
         if told < asked:
             return True
         if status.state is State.RUNNING:
-            if status.worker != self._worker and status.worker in work.source.partition.alive:
+            if status.worker != self._worker and (status.member or status.worker) in work.source.partition.alive:
                 log.info("left alone: it runs on another worker", worker=status.worker, **fields_of(work))
                 work.source.partition.parked.append(work)
                 return False

@@ -84,8 +84,8 @@ async def commits(coordinator: GroupCoordinator, topic: str, numbers: Collection
     return await _answer(coordinator, OffsetFetchRequest(coordinator.group_id, [(topic, sorted(wanted))]), read)
 
 
-async def members(coordinator: GroupCoordinator) -> frozenset[str]:
-    """The client ids of the group's members.
+async def members(coordinator: GroupCoordinator) -> dict[str, str]:
+    """The group's members: the client id of each, by its id as a member.
 
     Goes on asking, and belongs, as ``commits``.
 
@@ -93,14 +93,14 @@ async def members(coordinator: GroupCoordinator) -> frozenset[str]:
         KafkaError: it refuses for good.
     """
 
-    def read(answer: Any) -> frozenset[str]:
-        found: set[str] = set()
+    def read(answer: Any) -> dict[str, str]:
+        found: dict[str, str] = {}
         for error_code, _group, _state, _type, _protocol, present, *_ in answer.groups:
             _check(error_code)
-            found.update(member[1] for member in present)
+            found.update((member_id, client_id) for member_id, client_id, *_ in present)
         if not found:
             raise GroupCoordinatorNotAvailableError("the group has no members, of which the asker is one")
-        return frozenset(found)
+        return found
 
     return await _answer(coordinator, DescribeGroupsRequest([coordinator.group_id]), read)
 

@@ -58,8 +58,8 @@ class Partitions(Protocol):
     async def admit(self, lane: Lane, records: list[Record]) -> None:
         """Take records of one partition, in order; returns when there is room for the next."""
 
-    def assigned(self, lane: Lane, partitions: set[int]) -> None:
-        """The lane's consumer now has these partitions, and no others."""
+    def assigned(self, lane: Lane, partitions: set[int], member: str) -> None:
+        """The lane's consumer, as this member of its group, now has these partitions, and no others."""
 
     async def release(self, lane: Lane, partitions: set[int]) -> None:
         """Bring what these partitions are about to lose into a state that their next owner can go on from."""
@@ -265,7 +265,7 @@ class LaneConsumer(driver.Consumer):
             self._member_id = member_id
         self._assignments += 1
         self._expected.clear()
-        self.app.partitions.assigned(self.app.lane, {tp.partition for tp in assigned})
+        self.app.partitions.assigned(self.app.lane, {tp.partition for tp in assigned}, member_id)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def force_commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:
@@ -299,15 +299,16 @@ class LaneConsumer(driver.Consumer):
         """
         return await group.asked(self._thread, group.commits, self.app.lane_topic, list(numbers))
 
-    async def workers(self) -> frozenset[str]:
-        """The workers in the group, by the names that they put into ``status``.
+    async def alive(self) -> frozenset[str]:
+        """Who is in the group: the workers' names and their ids as members, as both stand in ``status``.
 
         Raises:
             KafkaError: the broker cannot tell now.
             BrokerUnavailableError: no answer in time.
         """
         found = await group.asked(self._thread, group.members)
-        return frozenset(client_id.removesuffix(group.client_suffix(self.app.lane)) for client_id in found)
+        names = {client_id.removesuffix(group.client_suffix(self.app.lane)) for client_id in found.values()}
+        return frozenset(found.keys() | names)
 
     async def _commit_in_thread(self, commits: Mapping[TP, tuple[int, str]]) -> bool:
         """Runs on the loop of the consumer's thread."""

@@ -39,7 +39,7 @@ class Publisher:
     def running(self, work: Work) -> list[OutgoingRecord]:
         """It runs, or says how far it is."""
         status = self._status(work, State.RUNNING, updated_at=self._clock(), progress=work.progress)
-        return self._step(work, status)
+        return self._step(work, msgspec.structs.replace(status, member=work.source.partition.member or UNSET))
 
     def finished(
         self, work: Work, state: State, *, result: msgspec.Raw | None = None, error: ErrorInfo | None = None

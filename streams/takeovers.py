@@ -85,7 +85,7 @@ class Takeovers:
             taken = await self._loop.run_in_executor(thread, self._markers.take_over, lane, commits)
             with_old_records = [number for number, found in taken.items() if found.start < found.redelivered_until]
             running = any(each.running for each in taken.values())
-            alive = await self._apps[lane].consumer.workers() if running else frozenset()
+            alive = await self._apps[lane].consumer.alive() if running else frozenset()
             await self._control.current(set(mine))
             self._guard.learn(await self._loop.run_in_executor(thread, self._suspects.read, with_old_records))
         except (BrokerUnavailableError, KafkaError) as error:
@@ -110,7 +110,7 @@ class Takeovers:
             questions = {number: _question(partitions[number], works) for number, works in asked.items()}
             try:
                 # Who is alive first: whoever has gone meanwhile had told all that it ever will before the read.
-                alive = await self._apps[lane].consumer.workers()
+                alive = await self._apps[lane].consumer.alive()
                 news = await self._loop.run_in_executor(thread, self._markers.follow, lane, questions)
             except (BrokerUnavailableError, KafkaError) as error:
                 said = str(error) or repr(error)

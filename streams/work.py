@@ -64,6 +64,8 @@ class Partition:
 
     lane: Lane
     number: int
+    member: str = ""
+    """As which member of the lane's group this worker has it."""
     tracker: OffsetTracker = field(default_factory=OffsetTracker)
     revoked: bool = False
     releasing: bool = False
@@ -74,7 +76,7 @@ class Partition:
     moved_on: dict[str, Status] = field(default_factory=dict)
     """What former owners had told, though their commit did not reach it: by task id, the furthest status."""
     alive: frozenset[str] = frozenset()
-    """Workers that the lane's group took for alive when ``moved_on`` was read."""
+    """Workers and members that the lane's group took for alive when ``moved_on`` was read."""
     start: int = 0
     """Where the group went on when the partition came to us."""
     redelivered_until: int = 0

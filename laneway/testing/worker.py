@@ -176,7 +176,7 @@ class SimulatedWorker:
         log, topics = self._world.log, self._world.topics
         partitions = range(self._world.settings.kafka.partitions)
         for lane in self._lanes:
-            self._dispatcher.assigned(lane, set(partitions))
+            self._dispatcher.assigned(lane, set(partitions), "")
         for partition in self._dispatcher.unopened():
             lane, number = partition.lane, partition.number
             partition.start = self._positions.setdefault((lane, number), 0)

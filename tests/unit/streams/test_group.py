@@ -76,4 +76,4 @@ async def test_members_are_never_nobody() -> None:
         return DescribeGroupsResponse_v2(0, [(error, "lane", "Stable", "consumer", "range", members)])
 
     coordinator: Any = Coordinator(described(error=LOADING), described(), described("one-lane", "two-lane"))
-    assert await group.members(coordinator) == {"one-lane", "two-lane"}
+    assert await group.members(coordinator) == {"one-lane-id": "one-lane", "two-lane-id": "two-lane"}

@@ -74,7 +74,7 @@ async def test_nothing_else_is_a_proof(
 async def test_an_assignment_that_lay_here_through_a_freeze_renews_nothing(
     coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assigned: list[set[int]] = []
+    assigned: list[tuple[set[int], str]] = []
 
     async def of_faust(*_: object) -> None:
         """What Faust does with an assignment."""
@@ -84,14 +84,14 @@ async def test_an_assignment_that_lay_here_through_a_freeze_renews_nothing(
     thread = SimpleNamespace(heard_at=0.0, member_id="member")
     consumer._thread = thread  # type: ignore[assignment]
     consumer._member_id, consumer._assignments, consumer._expected = "member", 0, {}
-    partitions = SimpleNamespace(assigned=lambda _, numbers: assigned.append(numbers))
+    partitions = SimpleNamespace(assigned=lambda _, numbers, member: assigned.append((numbers, member)))
     consumer.app = SimpleNamespace(  # type: ignore[assignment]
         lane=Lane("email", Priority.LOW), session_timeout=6.0, partitions=partitions
     )
     await MemberThread.noted(thread, coordinator.send)(SYNC)  # type: ignore[arg-type]
     coordinator.now += 17.0
     await consumer.on_partitions_assigned({TP("lane", 3)})
-    assert assigned == [{3}]
+    assert assigned == [({3}, "member")]
     assert not consumer.lease_holds
     await MemberThread.noted(thread, coordinator.send)(HEARTBEAT)  # type: ignore[arg-type]
     assert consumer.lease_holds

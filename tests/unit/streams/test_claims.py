@@ -1,0 +1,69 @@
+"""A task that runs elsewhere is left alone for as long as the group has the member that claimed it."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import UNSET, UnsetType
+
+from schemas.status import State, Status
+from tests.support.dispatching import LANE, WORKER, Runs, dispatcher, records
+from tests.support.works import NOW
+
+OTHER = "another"
+
+
+def running(worker: str, member: str | UnsetType) -> Status:
+    return Status(
+        id="5",
+        type=LANE.type,
+        priority=LANE.priority,
+        state=State.RUNNING,
+        attempt=1,
+        max_attempts=3,
+        created_at=NOW,
+        updated_at=NOW + timedelta(seconds=1),
+        started_at=NOW,
+        worker=worker,
+        member=member,
+    )
+
+
+@pytest.mark.parametrize(
+    ("claim", "alive", "starts"),
+    [
+        pytest.param(running(OTHER, "m1"), {OTHER, "m1"}, False, id="lives"),
+        pytest.param(running(OTHER, "m1"), {OTHER, "m2"}, True, id="was given up, and came back"),
+        pytest.param(running(OTHER, "m1"), set(), True, id="is gone"),
+        pytest.param(running(OTHER, UNSET), {OTHER, "m2"}, False, id="lives, and told no member"),
+        pytest.param(running(OTHER, UNSET), set(), True, id="is gone, and told no member"),
+        pytest.param(running(WORKER, "m0"), {WORKER, "m0"}, True, id="this very worker, which does not run it"),
+    ],
+)
+async def test_a_claim_is_a_members(claim: Status, alive: set[str], starts: bool, tmp_path: Path) -> None:
+    made = dispatcher(tmp_path, runs := Runs())
+    made.assigned(LANE, {0}, "m0")
+    await made.admit(LANE, records(5, 5))
+    (partition,) = made.unopened()
+    partition.redelivered_until = 6
+    partition.moved_on = {claim.id: claim}
+    partition.alive = frozenset(alive)
+    made.open_partition(partition)
+    assert runs.due == ([5] if starts else [])
+    assert len(partition.parked) == (not starts)
+
+
+async def test_what_is_left_alone_starts_once_its_member_is_gone(tmp_path: Path) -> None:
+    made = dispatcher(tmp_path, runs := Runs())
+    made.assigned(LANE, {0}, "m0")
+    await made.admit(LANE, records(5, 5))
+    (partition,) = made.unopened()
+    partition.redelivered_until, partition.moved_on = 6, {"5": running(OTHER, "m1")}
+    partition.alive = frozenset({OTHER, "m1"})
+    made.open_partition(partition)
+    asked: list[Any] = list(partition.parked)
+    made.learned(partition, asked, (), frozenset({OTHER, "m1"}))
+    assert runs.due == []
+    made.learned(partition, asked, (), frozenset({OTHER, "m2"}))
+    assert runs.due == [5]
