@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -16,6 +16,9 @@ from laneway.ids import made_at
 from schemas.errors import TaskGoneError, TaskNotFoundError
 from schemas.status import State
 
+_JUST_NOW: Final = timedelta(seconds=10)
+_PATIENCE: Final = 0.05
+"""Seconds that a task which another instance accepted has to come into the view by itself."""
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -51,7 +54,7 @@ class Lookup:
         if found is None:
             found = self._recent.find(task_id, self._view.applied)
         if found is None and _UUID.fullmatch(task_id):
-            found = await self._view.find_strongly(task_id)
+            found = await self._view.find_strongly(task_id, _PATIENCE if _just_made(task_id) else 0.0)
         if found is not None:
             return found
         made = made_at(task_id)
@@ -78,6 +81,11 @@ class Lookup:
                     return found
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), left)
+
+
+def _just_made(task_id: str) -> bool:
+    made = made_at(task_id)
+    return made is not None and abs(datetime.now(UTC) - made) < _JUST_NOW
 
 
 def state_of(document: bytes) -> State:

@@ -50,6 +50,8 @@ _LOOK_AGAIN_AFTER: Final = 0.02
 _IDLE: Final = 1.0
 _NOBODY: Final = ""
 _ASK_AGAIN_AFTER: Final = 0.5
+_COMMITTED_WITHIN: Final = 3.0
+"""Seconds that a commit may take: nothing else is asked of the consumer meanwhile, a stop neither."""
 
 
 class Partitions(Protocol):
@@ -313,17 +315,17 @@ class LaneConsumer(driver.Consumer):
     async def _commit_in_thread(self, commits: Mapping[TP, tuple[int, str]]) -> bool:
         """Runs on the loop of the consumer's thread."""
         consumer = self._thread._ensure_consumer()  # noqa: SLF001  (the driver's own way to its aiokafka consumer)
+        offsets = {
+            driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, metadata)
+            for tp, (offset, metadata) in commits.items()
+        }
         try:
-            await consumer.commit(
-                {
-                    driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, metadata)
-                    for tp, (offset, metadata) in commits.items()
-                }
-            )
+            async with asyncio.timeout(_COMMITTED_WITHIN):  # by itself it waits for as long as there is no coordinator
+                await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("commit skipped: the group is rebalancing", lane=str(self.app.lane), said=str(error))
             return False
-        except KafkaError as error:
+        except (KafkaError, TimeoutError) as error:
             log.warning("commit failed, tried again soon", lane=str(self.app.lane), said=str(error) or repr(error))
             return False
         return True

@@ -1,5 +1,6 @@
 """What a lane's consumer knows of its place in the group: under which name, and when it was certainly heard."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -8,6 +9,7 @@ from aiokafka.errors import NoError, RebalanceInProgressError
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from faust.transport.drivers import aiokafka as driver
 
+_LEAVES_WITHIN: Final = 5.0
 PROOFS_OF_LIFE: Final[dict[type, tuple[int, ...]]] = {
     HeartbeatRequest: (NoError.errno, RebalanceInProgressError.errno),
     SyncGroupRequest: (NoError.errno,),
@@ -40,6 +42,21 @@ class MemberThread(driver.AIOKafkaConsumerThread):
             return answer
 
         return sent
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group and let go of the broker; within bounds, though it does not answer.
+
+        aiokafka passes on the cancellation of a fetch of its own that waits for a broker that is away.
+        """
+        stopping = asyncio.ensure_future(super().on_thread_stop())
+        await asyncio.wait([stopping], timeout=_LEAVES_WITHIN)
+        if not stopping.done():
+            stopping.cancel()
+            await asyncio.wait([stopping])
+        if stopping.cancelled():
+            await self._ensure_consumer()._client.close()  # noqa: SLF001  (it did not come to that itself)
+        else:
+            stopping.result()
 
     @property
     def member_id(self) -> str:

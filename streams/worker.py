@@ -52,7 +52,9 @@ _TICK: Final = 0.025
 _TRY_AGAIN_AFTER: Final = 1.0
 _SWITCH_INTERVAL: Final = 0.001
 _BEGIN_BOUND: Final = 10.0
-_APP_STOP_BOUND: Final = 15.0
+_APP_STOP_BOUND: Final = 10.0
+_LAST_APPENDS_WITHIN: Final = 2.0
+"""Seconds for what is still unanswered: what counts was waited for in the drain."""
 
 
 def run(
@@ -92,12 +94,12 @@ def run(
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(worker.run())
-    tracing.stop()
-    if worker.threads_busy:
-        # Python joins every thread before it ends, and a handler that was abandoned may never return.
-        log.warning("ends with handlers still in their threads; their tasks were timed out or handed back")
-        logging.shutdown()
-        os._exit(code)
+        tracing.stop()
+        if worker.threads_busy:
+            # asyncio waits for what it cancels, and Python joins every thread before it ends: neither may ever return.
+            log.warning("ends with threads left behind; tasks of theirs were timed out or handed back")
+            logging.shutdown()
+            os._exit(code)
     return code
 
 
@@ -119,6 +121,7 @@ class Worker:
         self._schedules = Schedules(settings, self.name)
         self._stop: asyncio.Event
         self._apps: dict[Lane, LaneApp] = {}
+        self._lanes_left = False
         self._dispatcher: Dispatcher
         self._runs: Runs
         self._executors: Executors
@@ -129,8 +132,8 @@ class Worker:
 
     @property
     def threads_busy(self) -> bool:
-        """Whether handlers still run in threads."""
-        return hasattr(self, "_executors") and self._executors.threads_busy
+        """Whether handlers still run in threads, or lanes that did not stop in time."""
+        return self._lanes_left or (hasattr(self, "_executors") and self._executors.threads_busy)
 
     async def run(self) -> int:
         """Work until a signal or a breakdown."""
@@ -283,6 +286,7 @@ class Worker:
         try:
             await asyncio.wait_for(stopping, _APP_STOP_BOUND)
         except TimeoutError:
+            self._lanes_left = True
             log.warning("a lane did not stop in time; its group notices by its session time-out")
         await asyncio.gather(asyncio.to_thread(self._timers.stop), asyncio.to_thread(self._schedules.stop))
         for task in background:
@@ -290,7 +294,7 @@ class Worker:
         await asyncio.gather(*background, return_exceptions=True)
         await self._control.close()
         await self._reports.farewell()
-        await producer.close()
+        await producer.close(within=_LAST_APPENDS_WITHIN)
         await self._executors.close()
 
     async def _tick(self) -> None:

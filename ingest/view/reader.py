@@ -99,17 +99,31 @@ class ViewReader:
         )
         return row[0] if row else None
 
-    async def find_strongly(self, task_id: str) -> bytes | None:
+    async def find_strongly(self, task_id: str, patience: float = 0.0) -> bytes | None:
         """The status document of a task; ``None`` is the truth: the log had no such task when this was called.
+
+        Args:
+            task_id: of the task.
+            patience: seconds that it has to come by itself before the log is asked where it ends. What another process
+                has just accepted comes within milliseconds, and then the question costs more than the wait.
 
         Raises:
             UnavailableError: it cannot be known now.
         """
         found = self.find_quietly(task_id)
+        if found is None and patience:
+            found = await self._comes(task_id, patience)
         if found is not None:
             return found
-        await self.reach(await self.ends())
+        await self.reach(await self.ends(), or_=lambda: self.find_quietly(task_id) is not None)
         return self.find(task_id)
+
+    async def _comes(self, task_id: str, patience: float) -> bytes | None:
+        async with self.changes_of(task_id) as changed:
+            timer = asyncio.get_running_loop().call_later(patience, changed.set)
+            await changed.wait()
+            timer.cancel()
+        return self.find_quietly(task_id)
 
     def find_quietly(self, task_id: str) -> bytes | None:
         """As ``find``, but a view that is not there has nothing."""
@@ -183,15 +197,15 @@ class ViewReader:
         except BrokerUnavailableError as error:
             raise UnavailableError(f"the log cannot be asked: {error}") from error
 
-    async def reach(self, positions: dict[int, int]) -> None:
-        """Wait until the view has applied everything before ``positions``, bounded.
+    async def reach(self, positions: dict[int, int], *, or_: Callable[[], bool] = lambda: False) -> None:
+        """Wait until the view has applied everything before ``positions``, or until ``or_`` is true; bounded.
 
         Raises:
             UnavailableError: it has not in time.
         """
         deadline = time.monotonic() + self._bound
         async with self._wait() as moved:
-            while self._behind(positions):
+            while self._behind(positions) and not or_():
                 left = deadline - time.monotonic()
                 if left <= 0 or self._released:
                     raise UnavailableError("the status view is behind the log, so it cannot know yet; ask again")

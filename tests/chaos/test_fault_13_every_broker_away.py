@@ -34,3 +34,25 @@ async def test_workers_live_and_go_on(
         await trial.all_finished(within=120)
         (await trial.verdict()).require_clean()
         assert worker.tree() == children, "a process was started again"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+async def test_a_worker_is_stopped_meanwhile(
+    one_broker: StruckCluster, tmp_path: Path, how: Literal["killed", "frozen"]
+) -> None:
+    with running_trial(one_broker, tmp_path / "trial") as trial:
+        worker = await trial.worker()
+        trial.submit(20, seconds=1.0)
+        await eventually(lambda: len(trial.runs()) >= 10, within=20)
+        strike = one_broker.killed if how == "killed" else one_broker.frozen
+        struck = strike(trial.faults, 1)
+        await asyncio.to_thread(struck.__enter__)
+        try:
+            await asyncio.sleep(5)
+            await asyncio.to_thread(worker.stop)  # requires exit code 0
+        finally:
+            await asyncio.to_thread(struck.__exit__, None, None, None)
+        await trial.worker()
+        await trial.all_finished(within=60)
+        (await trial.verdict()).require_clean()
