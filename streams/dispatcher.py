@@ -98,8 +98,7 @@ class Dispatcher:
 
         Delivery: afterwards ``status`` tells the next owner what is over and what runs here, within bounds of time.
         """
-        mine = [found for number in partitions if (found := self._partitions.get((lane, number)))]
-        for partition in mine:
+        for partition in (mine := [found for each in partitions if (found := self._partitions.get((lane, each)))]):
             partition.releasing = True
         self._forget_unstarted(lane, lambda work: work.source.partition.releasing)
         running = [work for work in self._runs.running if work.source.partition in mine]
@@ -107,6 +106,8 @@ class Dispatcher:
             async with asyncio.timeout(RELEASE_WITHIN):
                 await self._outcomes.claim(running)
                 await self._outcomes.settled(mine)
+                for partition in mine:
+                    partition.settled = True
         except TimeoutError:
             log.warning("partitions handed over before all that ended was durable", lane=str(lane))
 

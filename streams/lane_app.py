@@ -9,6 +9,7 @@ lets each partition's fetched records through as one, ``LaneConsumer`` wraps the
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -32,6 +33,7 @@ from schemas.topics import Topics, position
 from streams import group
 from streams.batches import Batches, BatchTopic, NoReadOffsets
 from streams.membership import MemberThread
+from streams.tracker import HANDED_OVER
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +53,7 @@ _IDLE: Final = 1.0
 _NOBODY: Final = ""
 _ASK_AGAIN_AFTER: Final = 0.5
 _COMMITTED_WITHIN: Final = 3.0
-"""Seconds that a commit may take: nothing else is asked of the consumer meanwhile, a stop neither."""
+"""Seconds that a commit is waited for."""
 
 
 class Partitions(Protocol):
@@ -95,6 +97,7 @@ class LaneConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._read_offset = NoReadOffsets()
         self._last_commit: dict[TP, tuple[int, str]] = {}
+        self._committing: concurrent.futures.Future[bool] | None = None
         self._member_id = _NOBODY
         self._taken_at = 0.0
         self._expected: dict[TP, int] = {}
@@ -277,20 +280,38 @@ class LaneConsumer(driver.Consumer):
             so safe, position.
         """
         topic = self.app.lane_topic
+        if not await self._answered():
+            return False
         ours = self.assignment()
         new: dict[TP, tuple[int, str]] = {}
         for partition, commit in self.app.partitions.committable(self.app.lane).items():
             tp = TP(topic, partition)
-            if tp in ours and self._last_commit.get(tp, (None, ""))[0] != commit[0]:
+            news = self._last_commit.get(tp, (None, ""))[0] != commit[0] or commit[1].endswith(HANDED_OVER)
+            if news and tp in ours:
                 new[tp] = commit
         if not new:
             return False
         if crashpoints.armed:
             crashpoints.reached("before_commit")
-        if not await self._thread.call_thread(self._commit_in_thread, new):
+        self._committing = asyncio.run_coroutine_threadsafe(self._commit_in_thread(new), self._thread.thread_loop)
+        if not await self._answered():
+            log.warning("commit not answered yet", lane=str(self.app.lane))
+            return False
+        if not self._committing.result():
             return False
         self._last_commit.update(new)
         return True
+
+    async def _answered(self) -> bool:
+        """Wait for the commit that is under way, within bounds.
+
+        aiokafka tries for as long as there is no coordinator. It is left to that, and no other one is begun beside it:
+        cancelled, it has been seen to take the thread's queue of calls with it.
+        """
+        if self._committing is None:
+            return True
+        done, _ = await asyncio.wait([asyncio.wrap_future(self._committing)], timeout=_COMMITTED_WITHIN)
+        return bool(done)
 
     async def committed_before(self, numbers: Iterable[int]) -> dict[int, OffsetAndMetadata]:
         """What was last committed of these partitions, by whomever; nothing for one that nobody committed.
@@ -320,12 +341,11 @@ class LaneConsumer(driver.Consumer):
             for tp, (offset, metadata) in commits.items()
         }
         try:
-            async with asyncio.timeout(_COMMITTED_WITHIN):  # by itself it waits for as long as there is no coordinator
-                await consumer.commit(offsets)
+            await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("commit skipped: the group is rebalancing", lane=str(self.app.lane), said=str(error))
             return False
-        except (KafkaError, TimeoutError) as error:
+        except KafkaError as error:
             log.warning("commit failed, tried again soon", lane=str(self.app.lane), said=str(error) or repr(error))
             return False
         return True

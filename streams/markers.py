@@ -47,6 +47,8 @@ class Takeover(NamedTuple):
     """Where the read of the partition of ``status`` began."""
     read_until: int = 0
     """How far the partition of ``status`` was read."""
+    handed_over: bool = True
+    """Whether nothing more is told by the former owner: it handed over in order, or there are no records of its."""
 
     @property
     def running(self) -> bool:
@@ -128,11 +130,13 @@ class MarkerReader:
             if max(low, committed) >= high:
                 taken[number] = Takeover({}, max(low, committed), high)
                 continue
-            start = read_commit_metadata(commit.metadata if commit is not None else None)
+            note = read_commit_metadata(commit.metadata if commit is not None else None)
+            start = note.marker
             if start is None:
                 start = self._start(topic, number, max(low, committed))
             found = self._read(number, start)
-            taken[number] = found._replace(start=max(low, committed), redelivered_until=high)
+            first = max(low, committed)
+            taken[number] = found._replace(start=first, redelivered_until=high, handed_over=note.handed_over)
             log.info(
                 "took over a partition with open records",
                 position=f"{topic}-{number}@{committed}",

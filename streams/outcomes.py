@@ -89,12 +89,12 @@ class Outcomes:
         known = self._newest_status.get(partition.number)
         oldest = next(iter(self._on_their_way[partition.number].values()), known)
         if oldest is None:
-            return commit_metadata(None)
+            return commit_metadata(None, handed_over=partition.settled)
         marker = partition.tracker.first_marker(oldest)
         if marker is not None and (partition.tracker.committable or 0) < partition.redelivered_until:
             # What was told before us of records that are still uncommitted, the next owner has to find, too.
             marker = min(marker, partition.read_from)
-        return commit_metadata(marker)
+        return commit_metadata(marker, handed_over=partition.settled)
 
     @property
     def unfinished(self) -> bool:

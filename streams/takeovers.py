@@ -26,6 +26,9 @@ _LOOK_UP_EVERY: Final = 0.05
 """The same while a record that may be a repetition waits for what is told of its run: mostly nothing."""
 _TRY_AGAIN_AFTER: Final = 1.0
 _LOOK_EVERY: Final = 0.01
+_LAST_WORDS_WITHIN: Final = 1.0
+"""Seconds that a partition is kept closed whose former owner did not hand it over: what that had sent when it was given
+up may still come into the log, most of all when a broker wakes up that both had to wait for."""
 
 
 class Takeovers:
@@ -63,7 +66,8 @@ class Takeovers:
             try:
                 followed_at = self._loop.time()
                 while True:
-                    unopened = _by_lane(self._dispatcher.unopened())
+                    now = self._loop.time()
+                    unopened = _by_lane([each for each in self._dispatcher.unopened() if each.look_again_at <= now])
                     failed = [lane for lane, mine in unopened.items() if not await self._open(thread, lane, mine)]
                     if self._loop.time() - followed_at > (_LOOK_UP_EVERY if self._in_doubt() else _FOLLOW_EVERY):
                         await self._follow(thread)
@@ -92,14 +96,19 @@ class Takeovers:
             log.warning("done-markers not read yet, tried again", lane=str(lane), said=str(error) or repr(error))
             return False
         for number, takeover in taken.items():
-            if not mine[number].revoked:
-                mine[number].moved_on = takeover.moved_on
-                mine[number].start = takeover.start
-                mine[number].redelivered_until = takeover.redelivered_until
-                mine[number].read_from = takeover.read_from
-                mine[number].read_until = takeover.read_until
-                mine[number].alive = alive
-                self._dispatcher.open_partition(mine[number])
+            partition = mine[number]
+            if partition.revoked:
+                continue
+            if not takeover.handed_over and not partition.look_again_at:
+                partition.look_again_at = self._loop.time() + _LAST_WORDS_WITHIN
+                continue
+            partition.moved_on = takeover.moved_on
+            partition.start = takeover.start
+            partition.redelivered_until = takeover.redelivered_until
+            partition.read_from = takeover.read_from
+            partition.read_until = takeover.read_until
+            partition.alive = alive
+            self._dispatcher.open_partition(partition)
         return True
 
     async def _follow(self, thread: ThreadPoolExecutor) -> None:

@@ -2,20 +2,32 @@
 
 import re
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
-_METADATA: Final = re.compile(r"status@(\d+);")
-
-
-def commit_metadata(marker: int | None) -> str:
-    """What a commit says beside its offset: where in ``status`` a successor starts to read."""
-    return "" if marker is None else f"status@{marker};"
+HANDED_OVER: Final = "handed-over;"
+_METADATA: Final = re.compile(rf"(?:status@(\d+);)?({HANDED_OVER})?")
 
 
-def read_commit_metadata(said: str | None) -> int | None:
-    """Where to start, as ``commit_metadata`` said; ``None`` where somebody else, or nobody, has committed."""
+class CommitNote(NamedTuple):
+    """What a commit says beside its offset."""
+
+    marker: int | None = None
+    """Where in ``status`` a successor starts to read; ``None`` where somebody else, or nobody, has committed."""
+    handed_over: bool = False
+    """Whether all that had ended was durable, and all that ran claimed: nothing more is told by the former owner."""
+
+
+def commit_metadata(marker: int | None, *, handed_over: bool = False) -> str:
+    """A ``CommitNote`` as the broker keeps it."""
+    return ("" if marker is None else f"status@{marker};") + (HANDED_OVER if handed_over else "")
+
+
+def read_commit_metadata(said: str | None) -> CommitNote:
+    """What ``commit_metadata`` said; nothing where the words are not ours."""
     found = _METADATA.fullmatch(said or "")
-    return int(found[1]) if found else None
+    if found is None:
+        return CommitNote()
+    return CommitNote(None if found[1] is None else int(found[1]), found[2] is not None)
 
 
 class OffsetTracker:

@@ -70,6 +70,8 @@ class Partition:
     revoked: bool = False
     releasing: bool = False
     """It is about to be revoked: nothing of it starts any more."""
+    settled: bool = False
+    """While ``releasing``: all that had ended is durable, and all that runs claimed."""
     paused: bool = False
     held: "list[Source] | None" = field(default_factory=list)
     """Records that wait until ``moved_on`` is known; ``None`` from then on."""
@@ -77,6 +79,8 @@ class Partition:
     """What former owners had told, though their commit did not reach it: by task id, the furthest status."""
     alive: frozenset[str] = frozenset()
     """Workers and members that the lane's group took for alive when ``moved_on`` was read."""
+    look_again_at: float = 0.0
+    """When it is opened, by what is told until then; zero as long as nobody has looked."""
     start: int = 0
     """Where the group went on when the partition came to us."""
     redelivered_until: int = 0

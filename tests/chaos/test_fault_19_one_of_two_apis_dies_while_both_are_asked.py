@@ -14,10 +14,10 @@ from tests.support.chaos.processes import StruckApi, crash_mark, with_crash_poin
 from tests.support.chaos.trial import running_trial
 
 EACH = 20
-LATER = ("after_task", "after_accept")
 
 
-@pytest.mark.parametrize("point", ["after_claim", *(pytest.param(p, marks=pytest.mark.long) for p in LATER)])
+@pytest.mark.long
+@pytest.mark.parametrize("point", ["after_claim", "after_task", "after_accept"])
 async def test_what_was_answered_is_one_task(one_broker: StruckCluster, tmp_path: Path, point: str) -> None:
     with running_trial(one_broker, tmp_path / "trial", with_api=True) as trial:
         await trial.worker()

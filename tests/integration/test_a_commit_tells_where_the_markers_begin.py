@@ -21,16 +21,17 @@ async def test_a_commit_tells_where_the_markers_begin(kafka: RunningKafka, setti
         consumer.assign([partition])
         for digits in range(1, 19):
             marker = 10 ** (digits - 1) + 7
-            await consumer.commit({partition: OffsetAndMetadata(1, commit_metadata(marker))})
+            handed_over = digits % 2 == 0
+            said = commit_metadata(marker, handed_over=handed_over)
+            await consumer.commit({partition: OffsetAndMetadata(1, said)})
             found = await coordinator.fetch_committed_offsets([partition])
-            assert read_commit_metadata(found[partition].metadata) == marker
+            assert read_commit_metadata(found[partition].metadata) == (marker, handed_over)
     finally:
         await consumer.stop()
 
 
 def test_a_commit_of_somebody_else_tells_nothing() -> None:
-    assert read_commit_metadata(None) is None
-    assert read_commit_metadata("") is None
-    assert read_commit_metadata("theirs@12;") is None
-    assert read_commit_metadata("status@12") is None
+    for said in (None, "", "theirs@12;", "status@12"):
+        assert read_commit_metadata(said) == (None, False)
     assert commit_metadata(None) == ""
+    assert read_commit_metadata(commit_metadata(None, handed_over=True)) == (None, True)

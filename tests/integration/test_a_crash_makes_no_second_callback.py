@@ -20,13 +20,14 @@ from tests.support.workers import outcomes, running_worker, submit
 ECHO = "test.echo"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "crash_at",
     [
         # Of the task: its callback is not in the log.
-        pytest.param("after_status:1", marks=pytest.mark.long),
+        "after_status:1",
         # Of the task: its callback is, and the task's record is delivered again.
-        pytest.param("after_result:1", marks=pytest.mark.long),
+        "after_result:1",
         # Of the callback: both records are delivered again.
         "after_result:2",
     ],

@@ -70,8 +70,8 @@ async def test_a_status_without_its_task_gets_it_with_the_next_try(settings: Set
         assert found[made["id"]].state == "succeeded"
 
 
-@pytest.mark.parametrize("tries", ["0", "first", "-1", "1.5", "9" * 5_000], ids=lambda tries: tries[:5])
-async def test_a_try_that_is_no_number_is_refused(settings: Settings, tmp_path: Path, tries: str) -> None:
+async def test_a_try_that_is_no_number_is_refused(settings: Settings, tmp_path: Path) -> None:
     with running_api(settings, tmp_path / "api.log") as api:
         await api.ready()
-        assert (await _ask(api, "k", tries)).status_code == httpx.codes.BAD_REQUEST
+        for tries in ("0", "first", "-1", "1.5", "9" * 5_000):
+            assert (await _ask(api, "k", tries)).status_code == httpx.codes.BAD_REQUEST, tries[:5]

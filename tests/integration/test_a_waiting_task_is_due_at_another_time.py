@@ -119,7 +119,8 @@ async def test_one_that_does_not_wait_is_refused_and_told_why(settings: Settings
             assert (await client.get(changed)).state is State.CANCELLED
 
 
-@pytest.mark.parametrize("crash_at", [pytest.param(None, marks=pytest.mark.long), "after_withdrawal"])
+@pytest.mark.long
+@pytest.mark.parametrize("crash_at", [None, "after_withdrawal"])
 async def test_whoever_takes_over_finishes_it(
     settings: Settings, ledger: Path, tmp_path: Path, crash_at: str | None
 ) -> None:

@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 from tests.support.watched_handlers import FLAKY, STEPS
 from tests.support.workers import running_worker
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.long]
 
 MODULE = "tests.support.watched_handlers"
 

@@ -91,6 +91,7 @@ async def test_equal_requests_are_one_task(settings: Settings, tmp_path: Path, o
     assert len(outcome_records(settings, "chat")) == 1
 
 
+@pytest.mark.long
 async def test_of_different_requests_one_wins(settings: Settings, tmp_path: Path) -> None:
     messages = {}
     async with _two_apis(settings, tmp_path, one_view=False) as clients:

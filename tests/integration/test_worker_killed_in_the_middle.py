@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from schemas import codec
 from schemas.outcome import Outcome
 from schemas.settings import Settings
@@ -13,6 +15,7 @@ from tests.support.workers import outcome_records, outcomes, running_worker, sub
 TASKS = 1_000
 
 
+@pytest.mark.long
 async def test_all_succeed_and_no_finished_one_runs_again(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     with running_worker(settings, tmp_path / "first.log", "test.ledger") as first:
