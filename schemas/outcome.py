@@ -82,8 +82,16 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceback: str | None = None
 
     @classmethod
-    def of(cls, status: Status) -> "Event":
-        """The event that tells of a status which no run of a handler led to."""
+    def of(
+        cls,
+        status: Status,
+        *,
+        worker: str | None = None,
+        position: str | None = None,
+        error: ErrorInfo | None = None,
+        traceback: str | None = None,
+    ) -> "Event":
+        """The event that tells of a status, and of the run that led to it, if one did."""
         return cls(
             id=status.id,
             type=status.type,
@@ -93,5 +101,10 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
             attempt=status.attempt,
             deferrals=status.deferrals,
             generation=status.generation,
+            worker=worker,
+            position=position,
             not_before=status.not_before,
+            progress=status.progress,
+            error=error,
+            traceback=traceback,
         )

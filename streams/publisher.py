@@ -171,22 +171,7 @@ class Publisher:
     def _step(
         self, work: Work, status: Status, *, error: ErrorInfo | None = None, traceback: str | None = None
     ) -> list[OutgoingRecord]:
-        event = Event(
-            id=status.id,
-            type=status.type,
-            priority=status.priority,
-            state=status.state,
-            at=status.updated_at,
-            attempt=status.attempt,
-            deferrals=status.deferrals,
-            generation=status.generation,
-            worker=self._worker,
-            position=work.source.position,
-            not_before=status.not_before,
-            progress=status.progress,
-            error=error,
-            traceback=traceback,
-        )
+        event = Event.of(status, worker=self._worker, position=work.source.position, error=error, traceback=traceback)
         headers = self._headers("status", work, status)
         number, key = work.source.record.partition, work.task.id.encode()
         return [

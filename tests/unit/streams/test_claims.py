@@ -1,6 +1,5 @@
 """A task that runs elsewhere is left alone for as long as the group has the member that claimed it."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +8,14 @@ from msgspec import UNSET, UnsetType
 
 from schemas.status import State, Status
 from tests.support.dispatching import LANE, WORKER, Runs, dispatcher, records
-from tests.support.works import NOW
+from tests.support.views import NOW, status
 
 OTHER = "another"
 
 
 def running(worker: str, member: str | UnsetType) -> Status:
-    return Status(
-        id="5",
-        type=LANE.type,
-        priority=LANE.priority,
-        state=State.RUNNING,
-        attempt=1,
-        max_attempts=3,
-        created_at=NOW,
-        updated_at=NOW + timedelta(seconds=1),
-        started_at=NOW,
-        worker=worker,
-        member=member,
-    )
+    run = {"attempt": 1, "started_at": NOW, "worker": worker, "member": member}
+    return status("5", State.RUNNING, type=LANE.type, priority=LANE.priority, **run)
 
 
 @pytest.mark.parametrize(

@@ -9,24 +9,15 @@ from typing import Any, cast
 import pytest
 
 from schemas.settings import KafkaSettings, Settings
-from schemas.status import State, Status
+from schemas.status import State
 from streams import takeovers
 from streams.markers import Takeover
 from streams.takeovers import Takeovers
 from tests.support.dispatching import LANE, Runs, dispatcher, records
+from tests.support.views import status
 from tests.support.waiting import eventually
-from tests.support.works import NOW
 
-ENDED = Status(
-    id="5",
-    type=LANE.type,
-    priority=LANE.priority,
-    state=State.SUCCEEDED,
-    attempt=1,
-    max_attempts=3,
-    created_at=NOW,
-    updated_at=NOW,
-)
+ENDED = status("5", State.SUCCEEDED, type=LANE.type, priority=LANE.priority, attempt=1)
 
 
 class Markers:
