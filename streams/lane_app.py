@@ -50,7 +50,6 @@ _FETCH_BYTES: Final = 256 * 1024
 _PACE: Final = 0.005
 _LOOK_AGAIN_AFTER: Final = 0.02
 _IDLE: Final = 1.0
-_NOBODY: Final = ""
 _ASK_AGAIN_AFTER: Final = 0.5
 _COMMITTED_WITHIN: Final = 3.0
 """Seconds that a commit is waited for."""
@@ -98,7 +97,6 @@ class LaneConsumer(driver.Consumer):
         self._read_offset = NoReadOffsets()
         self._last_commit: dict[TP, tuple[int, str]] = {}
         self._committing: concurrent.futures.Future[bool] | None = None
-        self._member_id = _NOBODY
         self._taken_at = 0.0
         self._expected: dict[TP, int] = {}
         """The record of each partition that is to come next."""
@@ -247,12 +245,12 @@ class LaneConsumer(driver.Consumer):
     def lease_holds(self) -> bool:
         """Whether the group certainly takes us for alive, so that nobody else can have our partitions."""
         thread = self._thread
-        return time.monotonic() - thread.heard_at < self.app.session_timeout and thread.member_id == self._member_id
+        return time.monotonic() - thread.heard_at < self.app.session_timeout and thread.member_id == self.app.member_id
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Hand over and commit what is done while the partitions are still ours, then let go of them."""
         numbers = {tp.partition for tp in revoked}
-        if self._thread.member_id == self._member_id:
+        if self._thread.member_id == self.app.member_id:
             await self.app.partitions.release(self.app.lane, numbers)
             await self.commit()
         for tp in revoked:
@@ -263,11 +261,11 @@ class LaneConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Make trackers before the first record can come."""
         member_id = self._thread.member_id
-        if member_id != self._member_id:
-            if self._member_id != _NOBODY:
+        if member_id != self.app.member_id:
+            if self.app.member_id:
                 log.warning("the group had given this worker up", lane=str(self.app.lane))
                 self.app.partitions.membership_lost(self.app.lane)
-            self._member_id = member_id
+            self.app.member_id = member_id
         self._assignments += 1
         self._expected.clear()
         self.app.partitions.assigned(self.app.lane, {tp.partition for tp in assigned}, member_id)
@@ -359,6 +357,8 @@ class LaneApp(faust.App):
     """The Faust app of one lane."""
 
     consumer: LaneConsumer
+    member_id: str = ""
+    """As which member the group has given it partitions; empty before it has."""
 
     def __init__(self, lane: Lane, settings: Settings, partitions: Partitions, *, client_id: str) -> None:
         topics = Topics(settings.kafka.topic_prefix)

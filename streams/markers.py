@@ -5,9 +5,11 @@ part of ``status``, from where the last commit says, and knows which redelivered
 """
 
 from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+import msgspec
 import structlog
 from aiokafka.structs import OffsetAndMetadata
 from confluent_kafka import (
@@ -17,6 +19,7 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
+from msgspec import Struct
 
 from laneway.kafka.clients import reader_config
 from laneway.kafka.reading import records_until
@@ -32,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 _TIMEOUT: Final = 10.0
 _CLOCKS_DIFFER: Final = timedelta(seconds=10)
+_MOST_IN_WINDOW: Final = 200_000
 
 
 class Takeover(NamedTuple):
@@ -47,8 +51,6 @@ class Takeover(NamedTuple):
     """Where the read of the partition of ``status`` began."""
     read_until: int = 0
     """How far the partition of ``status`` was read."""
-    handed_over: bool = True
-    """Whether nothing more is told by the former owner: it handed over in order, or there are no records of its."""
 
     @property
     def running(self) -> bool:
@@ -65,6 +67,25 @@ class Question(NamedTuple):
     """Also what was told from this time on; a little earlier, since clocks differ."""
     ids: Set[str]
     """The tasks that are asked for."""
+
+
+class _Stated(Struct):
+    """What a look at many statuses takes from each."""
+
+    state: State
+
+
+_STATED: Final = msgspec.json.Decoder(_Stated)
+
+
+@dataclass
+class _Window:
+    """A stretch of a partition of ``status`` that was read, so that the next question begins where it ends."""
+
+    first: int
+    until: int
+    moved_on: set[bytes] = field(default_factory=set)
+    """Keys of which something was told there that can decide about a record."""
 
 
 class MarkerReader:
@@ -84,15 +105,27 @@ class MarkerReader:
             "fetch.wait.max.ms": 2,
         }
         self._consumer = Consumer(self._consumer_config)
+        self._windows: dict[int, _Window] = {}
 
-    def take_over(self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None]) -> dict[int, Takeover]:
+    def take_over(
+        self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None], heard_out: Set[int]
+    ) -> dict[int, Takeover]:
         """What former owners of these partitions had told beyond their last commits.
+
+        Args:
+            lane: of the partitions.
+            commits: the last one of each.
+            heard_out: partitions of which nothing more is told, though nobody handed them over in order.
+
+        Returns:
+            Only partitions of which nothing more is told by who had them: heard out, handed over, or with no open
+            records.
 
         Raises:
             BrokerUnavailableError: the broker cannot tell now.
         """
         try:
-            return self._take_over(lane, commits)
+            return self._take_over(lane, commits, heard_out)
         except (KafkaException, TimeoutError) as error:
             self._renew()
             raise BrokerUnavailableError(f"no done-markers for {lane}: {error}") from error
@@ -104,13 +137,14 @@ class MarkerReader:
             BrokerUnavailableError: the broker cannot tell now.
         """
         try:
-            return {
-                number: self._read(number, self._first(number, question), question.ids)
-                for number, question in questions.items()
-            }
+            return {number: self._news(number, question) for number, question in questions.items()}
         except (KafkaException, TimeoutError) as error:
             self._renew()
             raise BrokerUnavailableError(f"no news of tasks that run elsewhere, {lane}: {error}") from error
+
+    def forget(self) -> None:
+        """Nobody will ask about records that may be repeated for a while."""
+        self._windows.clear()
 
     def close(self) -> None:
         """Release the client."""
@@ -121,7 +155,9 @@ class MarkerReader:
         self._consumer.close()
         self._consumer = Consumer(self._consumer_config)
 
-    def _take_over(self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None]) -> dict[int, Takeover]:
+    def _take_over(
+        self, lane: Lane, commits: Mapping[int, OffsetAndMetadata | None], heard_out: Set[int]
+    ) -> dict[int, Takeover]:
         topic = self._topics.lane(lane)
         taken: dict[int, Takeover] = {}
         for number, commit in commits.items():
@@ -131,12 +167,15 @@ class MarkerReader:
                 taken[number] = Takeover({}, max(low, committed), high)
                 continue
             note = read_commit_metadata(commit.metadata if commit is not None else None)
+            if not (note.handed_over or number in heard_out):
+                # Who counts the time from now on may rely on this: the broker that has the partition answers.
+                self._consumer.get_watermark_offsets(TopicPartition(self._topics.status, number), timeout=_TIMEOUT)
+                continue
             start = note.marker
             if start is None:
                 start = self._start(topic, number, max(low, committed))
             found = self._read(number, start)
-            first = max(low, committed)
-            taken[number] = found._replace(start=first, redelivered_until=high, handed_over=note.handed_over)
+            taken[number] = found._replace(start=max(low, committed), redelivered_until=high)
             log.info(
                 "took over a partition with open records",
                 position=f"{topic}-{number}@{committed}",
@@ -156,6 +195,25 @@ class MarkerReader:
         if record is None or record.error():
             return OFFSET_BEGINNING
         return self._at(number, record.timestamp()[1])
+
+    def _news(self, number: int, question: Question) -> Takeover:
+        first = self._first(number, question)
+        if question.since is None or first == OFFSET_END:
+            return self._read(number, first, question.ids)
+        # A record that may be repeated mostly is not: what tells so is read once, however many are asked about.
+        topic = self._topics.status
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
+        first = max(first, low)
+        window = self._windows.get(number)
+        if window is None or not window.first <= first <= window.until or len(window.moved_on) > _MOST_IN_WINDOW:
+            window = self._windows[number] = _Window(first, first)
+        for record in records_until(self._consumer, topic, number, window.until, high):
+            self.steps += 1
+            if _may_decide(record.value()):
+                window.moved_on.add(record.key() or b"")
+        window.until = max(window.until, high)
+        told = {task_id for task_id in question.ids if task_id.encode() in window.moved_on}
+        return self._read(number, first, told) if told else Takeover({}, 0, 0, first, high)
 
     def _first(self, number: int, question: Question) -> int:
         """First offset of ``status`` that a question is about."""
@@ -196,3 +254,13 @@ class MarkerReader:
             return
         if RANK[status.state] >= RANK[State.RUNNING] and supersedes(status, moved_on.get(status.id)):
             moved_on[status.id] = status
+
+
+def _may_decide(value: bytes | None) -> bool:
+    """Whether a status may tell that a run is over, or under way; one that is not understood may."""
+    if value is None:
+        return False
+    try:
+        return RANK[_STATED.decode(value).state] >= RANK[State.RUNNING]
+    except msgspec.DecodeError:
+        return True

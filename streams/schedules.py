@@ -45,7 +45,7 @@ class Schedules:
         self._flush_within = settings.kafka.delivery_timeout + 1
         self._records = FiringRecords(topics, self._partitions, worker)
         self._stopping = threading.Event()
-        self._group = Membership(settings, topics.schedules_group, "laneway-schedules", self._stopping)
+        self.membership = Membership(settings, topics.schedules_group, "laneway-schedules", self._stopping)
         self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
         self._books: dict[int, ScheduleBook] = {}
         self._opened: set[int] = set()
@@ -70,8 +70,8 @@ class Schedules:
         again_and_again(self._session, self._stopping, "schedules")
 
     def _session(self) -> None:
-        consumer = self._group.consumer(**{"enable.partition.eof": True})
-        producer = self._group.producer()
+        consumer = self.membership.consumer(**{"enable.partition.eof": True})
+        producer = self.membership.producer()
         consumer.subscribe([self._topic], on_assign=self._take, on_revoke=self._forget, on_lost=self._forget)
         try:
             while not self._stopping.is_set():
@@ -91,13 +91,14 @@ class Schedules:
         now = datetime.now(UTC)
         places = sorted((place for place, at in self._next.items() if at <= now), key=self._next.__getitem__)
         repairs = [repair for number in self._opened for repair in self._books[number].repairs()]
-        if (places or repairs) and self._group.holds(consumer, TopicPartition(self._topic, min(self._opened), 0)):
+        if (places or repairs) and self.membership.holds(consumer, TopicPartition(self._topic, min(self._opened), 0)):
             self._append(producer, [self._records.part(key, value, now) for key, value in repairs])
             self._fire(producer, places, now)
 
     # What is known ------------------------------------------------------------------------------------------------
 
     def _take(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.membership.joined(consumer)
         for partition in partitions:
             partition.offset = OFFSET_BEGINNING
             self._books[partition.partition] = ScheduleBook(self._partitions)

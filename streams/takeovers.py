@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 _FOLLOW_EVERY: Final = 0.5
 _LOOK_UP_EVERY: Final = 0.05
 """The same while a record that may be a repetition waits for what is told of its run: mostly nothing."""
+_DOUBTS_OVER_AFTER: Final = 30.0
 _TRY_AGAIN_AFTER: Final = 1.0
 _LOOK_EVERY: Final = 0.01
 _LAST_WORDS_WITHIN: Final = 1.0
@@ -64,12 +65,17 @@ class Takeovers:
         """Go on until cancelled."""
         with ThreadPoolExecutor(1, thread_name_prefix="markers") as thread:
             try:
-                followed_at = self._loop.time()
+                followed_at = doubted_at = self._loop.time()
                 while True:
                     now = self._loop.time()
-                    unopened = _by_lane([each for each in self._dispatcher.unopened() if each.look_again_at <= now])
+                    unopened = _by_lane([each for each in self._dispatcher.unopened() if each.heard_out_at <= now])
                     failed = [lane for lane, mine in unopened.items() if not await self._open(thread, lane, mine)]
-                    if self._loop.time() - followed_at > (_LOOK_UP_EVERY if self._in_doubt() else _FOLLOW_EVERY):
+                    in_doubt = self._in_doubt()
+                    if in_doubt:
+                        doubted_at = self._loop.time()
+                    elif self._loop.time() - doubted_at > _DOUBTS_OVER_AFTER:
+                        self._markers.forget()
+                    if self._loop.time() - followed_at > (_LOOK_UP_EVERY if in_doubt else _FOLLOW_EVERY):
                         await self._follow(thread)
                         followed_at = self._loop.time()
                     await asyncio.sleep(_TRY_AGAIN_AFTER if failed else _LOOK_EVERY)
@@ -86,7 +92,13 @@ class Takeovers:
         try:
             found = await self._apps[lane].consumer.committed_before(mine)
             commits = {number: found.get(number) for number in mine}
-            taken = await self._loop.run_in_executor(thread, self._markers.take_over, lane, commits)
+            heard_out = {number for number, partition in mine.items() if partition.heard_out_at}
+            taken = await self._loop.run_in_executor(thread, self._markers.take_over, lane, commits, heard_out)
+            if unheard := sorted(mine.keys() - taken):
+                log.info("not handed over in order: former owners are heard out", lane=str(lane), numbers=unheard)
+            for number in unheard:
+                # From the broker's answer on: one that stood still until then takes what waited for it now.
+                mine[number].heard_out_at = self._loop.time() + _LAST_WORDS_WITHIN
             with_old_records = [number for number, found in taken.items() if found.start < found.redelivered_until]
             running = any(each.running for each in taken.values())
             alive = await self._apps[lane].consumer.alive() if running else frozenset()
@@ -98,9 +110,6 @@ class Takeovers:
         for number, takeover in taken.items():
             partition = mine[number]
             if partition.revoked:
-                continue
-            if not takeover.handed_over and not partition.look_again_at:
-                partition.look_again_at = self._loop.time() + _LAST_WORDS_WITHIN
                 continue
             partition.moved_on = takeover.moved_on
             partition.start = takeover.start

@@ -62,7 +62,7 @@ class Timers:
         self._topics = Topics(settings.kafka.topic_prefix)
         self._rungs = {self._topics.retry(name): wait for name, wait in RUNGS.items()}
         self._stopping = threading.Event()
-        self._group = Membership(settings, self._topics.timers_group, "laneway-timers", self._stopping)
+        self.membership = Membership(settings, self._topics.timers_group, "laneway-timers", self._stopping)
         self._thread = threading.Thread(target=self._run, name="timers", daemon=True)
         self._waiting: dict[TopicAndPartition, deque[Message]] = {}
         self._paused: set[TopicAndPartition] = set()
@@ -129,8 +129,8 @@ class Timers:
         again_and_again(self._session, self._stopping, "timers")
 
     def _session(self) -> None:
-        consumer = self._group.consumer(**{"fetch.wait.max.ms": _FETCH_WAIT})
-        producer = self._group.producer()
+        consumer = self.membership.consumer(**{"fetch.wait.max.ms": _FETCH_WAIT})
+        producer = self.membership.producer()
         consumer.subscribe(list(self._rungs), on_assign=self._take, on_revoke=self._forget, on_lost=self._forget)
         try:
             while not self._stopping.is_set():
@@ -192,7 +192,7 @@ class Timers:
     def _lease_holds(self, consumer: Consumer) -> bool:
         """Whether the group takes us for alive: asked by a commit of what is committed already."""
         place = self._due[0][1]
-        return self._group.holds(consumer, TopicPartition(*place, self._waiting[place][0].offset() or 0))
+        return self.membership.holds(consumer, TopicPartition(*place, self._waiting[place][0].offset() or 0))
 
     def _send(
         self, producer: Producer, message: Message, now: datetime, failed: list[KafkaError], *, repeated: bool
@@ -232,7 +232,7 @@ class Timers:
         for position in moved:
             furthest[position.topic, position.partition] = position
         consumer.commit(offsets=list(furthest.values()), asynchronous=False)
-        self._group.heard(began)
+        self.membership.heard(began)
 
     def _leaves(self, message: Message) -> datetime:
         """When a record's time on its rung is over, by the broker's clock."""
@@ -240,6 +240,7 @@ class Timers:
         return appended + self._rungs.get(message.topic() or "", timedelta(0))
 
     def _take(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.membership.joined(consumer)
         self._owed = None  # from here on the heads of what is ours tell
         consumer.incremental_assign(partitions)
         consumer.resume(partitions)  # one that was lost while its head waited stays paused otherwise, for ever

@@ -79,8 +79,8 @@ class Partition:
     """What former owners had told, though their commit did not reach it: by task id, the furthest status."""
     alive: frozenset[str] = frozenset()
     """Workers and members that the lane's group took for alive when ``moved_on`` was read."""
-    look_again_at: float = 0.0
-    """When it is opened, by what is told until then; zero as long as nobody has looked."""
+    heard_out_at: float = 0.0
+    """Until when its former owner, that did not hand it over, is listened to; zero as long as that is not known."""
     start: int = 0
     """Where the group went on when the partition came to us."""
     redelivered_until: int = 0

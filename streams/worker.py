@@ -31,6 +31,7 @@ from streams.counts import GAUGES_EVERY, Counts
 from streams.dispatcher import Dispatcher
 from streams.executors import Executors
 from streams.flight import Phase
+from streams.forerunner import Memberships, memberships_path, take_out
 from streams.group import client_suffix
 from streams.guard import CrashGuard
 from streams.lag import LagProbe
@@ -129,6 +130,7 @@ class Worker:
         self._control: Control
         self._takeovers: Takeovers
         self._reports: Reports
+        self._memberships = Memberships(memberships_path(settings))
 
     @property
     def threads_busy(self) -> bool:
@@ -182,12 +184,14 @@ class Worker:
         }
         self._takeovers = Takeovers(self._settings, self._dispatcher, guard, control, self._apps)
         self._reports = Reports(self._settings, producer, self.name, self._shares, self._runs, lambda: guard.finished)
-        measuring = (measure_delay(self._counts.delay), self._tell_gauges(producer))
-        jobs = (self._pulse.keep(), self._tick(), self._takeovers.run(), self._control_flow(), *measuring)
-        background = [loop.create_task(job) for job in jobs]
+        forerunner = take_out(self._settings, self._memberships.left_behind())
+        background = [loop.create_task(job) for job in (self._pulse.keep(), forerunner)]
         watch.start()
         await guard.take_over()
         control.start(self._dispatcher, self._runs)
+        measuring = (measure_delay(self._counts.delay), self._tell_gauges(producer))
+        jobs = (self._tick(), self._takeovers.run(), self._control_flow(), *measuring)
+        background += [loop.create_task(job) for job in jobs]
         self._timers.start()
         self._schedules.start()
         code = 0
@@ -212,6 +216,12 @@ class Worker:
 
     def _shares(self) -> dict[Lane, list[int]]:
         return {lane: [tp.partition for tp in app.consumer.assignment()] for lane, app in self._apps.items()}
+
+    def _members(self) -> dict[str, str]:
+        """As which member each group knows this process, as far as it has joined them."""
+        joined = {group.group: group.member_id for group in (self._timers.membership, self._schedules.membership)}
+        joined |= {self._topics.group(lane): app.member_id for lane, app in self._apps.items()}
+        return {group: member_id for group, member_id in joined.items() if member_id}
 
     def _standing(self) -> Standing:
         """For the watch: from a thread of its own."""
@@ -302,6 +312,7 @@ class Worker:
             await asyncio.sleep(_TICK)
             self._runs.tick()
             self._control.tick()
+            self._memberships.note(self._members())
 
     async def _tell_gauges(self, producer: CountingSink) -> None:
         types = {lane.type for lane in self._lanes}

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from laneway.machine import boot_id
+
 VERSION: Final = 7
 """Raised by any change of the tables: a file of another version is built anew from the log."""
 
 RETENTION_DAYS: Final = 7
 TaskRow = tuple[int, str, str, str, str, int, bytes, str, bytes, str | None]
 """A row of `tasks`."""
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _TABLES: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -133,14 +134,6 @@ def leave(connection: sqlite3.Connection) -> None:
     held_up = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     if not held_up:
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot', '')")
-
-
-def boot_id() -> str:
-    """Names this start of the machine; empty where the system does not tell."""
-    try:
-        return _BOOT_ID.read_text("ascii").strip()
-    except OSError:
-        return ""
 
 
 def stale(connection: sqlite3.Connection, identity: str) -> str | None:

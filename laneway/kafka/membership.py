@@ -35,6 +35,17 @@ class Membership:
         self._group = group
         self._stopping = stopping
         self._seen_at = -inf
+        self.member_id = ""
+        """As which member the group knows the process; empty before it has joined. From any thread."""
+
+    @property
+    def group(self) -> str:
+        """Its name."""
+        return self._group
+
+    def joined(self, consumer: Consumer) -> None:
+        """The group has given the consumer its share."""
+        self.member_id = consumer.memberid() or ""
 
     def consumer(self, **options: Any) -> Consumer:
         """A new consumer, which has to be told what to subscribe to; what was known of the lease is forgotten."""

@@ -96,7 +96,7 @@ def _sweep(folder: Path) -> None:
     oldest = time.time() - _LEFT_OVER.total_seconds()
     for path in folder.iterdir():
         if path.suffix == ".lock" and path.stat().st_mtime < oldest and (lock := acquire(path)) is not None:
-            for suffix in (".flight", ".tally", ".suspects", ".lock"):
+            for suffix in (".flight", ".tally", ".suspects", ".members", ".lock"):
                 path.with_suffix(suffix).unlink(missing_ok=True)
             os.close(lock)
 

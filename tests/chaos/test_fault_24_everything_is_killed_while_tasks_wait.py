@@ -58,6 +58,7 @@ async def test_each_starts_and_none_early(
     overdue = tasks.lateness(killed_at - 1, back_at, back_at=back_at)
     late = tasks.lateness(back_at)
     print(f"away for {back_at - killed_at:.1f} s; due by then: {overdue}; later: {late}")  # noqa: T201  (the figures)
+    assert "worker died" not in (tmp_path / "second.log").read_text()
     assert tasks.early() == []
     # What was started and not yet told of at the kill starts again.
     assert sum(tasks.starts().values()) - count <= 200

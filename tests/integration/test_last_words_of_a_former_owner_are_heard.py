@@ -18,7 +18,7 @@ from tests.support.workers import outcomes, running_worker, submit
 TYPE = "test.ledger"
 
 
-@pytest.mark.long  # it has a second for what it does between two looks
+@pytest.mark.long  # it has a second for what it does
 async def test_they_are(settings: Settings, tmp_path: Path) -> None:
     topics = apply_topics(settings, [TYPE])
     ledger = tmp_path / "ledger"
@@ -39,7 +39,7 @@ async def test_they_are(settings: Settings, tmp_path: Path) -> None:
         worker="the former",
     )
     with running_worker(settings, tmp_path / "worker.log", TYPE) as worker:
-        await eventually(lambda: "took over a partition with open records" in worker.log.read_text(), within=30)
+        await eventually(lambda: "former owners are heard out" in worker.log.read_text(), within=30)
         number = partition_of(ended, settings.kafka.partitions)
         produce_raw(
             settings.bootstrap_servers, topics.status, [codec.encode(last_words)], key=ended.encode(), partition=number

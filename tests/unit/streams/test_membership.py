@@ -83,10 +83,10 @@ async def test_an_assignment_that_lay_here_through_a_freeze_renews_nothing(
     consumer = LaneConsumer.__new__(LaneConsumer)
     thread = SimpleNamespace(heard_at=0.0, member_id="member")
     consumer._thread = thread  # type: ignore[assignment]
-    consumer._member_id, consumer._assignments, consumer._expected = "member", 0, {}
+    consumer._assignments, consumer._expected = 0, {}
     partitions = SimpleNamespace(assigned=lambda _, numbers, member: assigned.append((numbers, member)))
     consumer.app = SimpleNamespace(  # type: ignore[assignment]
-        lane=Lane("email", Priority.LOW), session_timeout=6.0, partitions=partitions
+        lane=Lane("email", Priority.LOW), session_timeout=6.0, partitions=partitions, member_id="member"
     )
     await MemberThread.noted(thread, coordinator.send)(SYNC)  # type: ignore[arg-type]
     coordinator.now += 17.0
