@@ -1,15 +1,23 @@
 import errno
 import socket
+from collections.abc import Collection
 
 from schemas.errors import ConfigurationError
 
 
-def claim(option: str, host: str, port: int) -> int:
-    """The port to listen on: ``port`` itself if it is free, a free one for 0.
+def claim(option: str, host: str, port: int, avoid: Collection[int] = ()) -> int:
+    """The port to listen on: ``port`` itself if it is free, a free one for 0, and then none of ``avoid``.
 
     Raises:
         ConfigurationError: it is taken or not ours to use, naming the option that chooses another.
     """
+    while True:
+        found = _bindable(option, host, port)
+        if port or found not in avoid:
+            return found
+
+
+def _bindable(option: str, host: str, port: int) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As servers do: a port whose last connections are still fading is free.

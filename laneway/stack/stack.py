@@ -155,8 +155,10 @@ class Stack:
             self._settings = self._settings.model_copy(update={"callbacks": signed})
 
     def _claim_ports(self) -> None:
+        """Say at once of a chosen port that it is taken. One that is drawn is drawn once Kafka has its own."""
         api = self._settings.api
-        self._decide(api__port=claim("--port", api.host, api.port))
+        if api.port:
+            claim("--port", api.host, api.port)
         if not self._settings.kafka.bootstrap_servers and self._plan.kafka_port:
             for number in range(self._plan.brokers):
                 claim("--kafka-port", LOCAL, self._plan.kafka_port + number)
@@ -208,8 +210,11 @@ class Stack:
         self._report.ready("topics", text, time.monotonic() - began, topics=len(specs), created=created)
 
     def _start_children(self) -> None:
+        api = self._settings.api
+        self._decide(api__port=claim("--port", api.host, api.port))
         if not {"email.host", "email.port"} & self._plan.chosen:
-            self._decide(email__host=LOCAL, email__port=claim("LANEWAY_EMAIL__PORT", LOCAL, 0))
+            drawn = claim("LANEWAY_EMAIL__PORT", LOCAL, 0, avoid=[self._settings.api.port])
+            self._decide(email__host=LOCAL, email__port=drawn)
             mail = ["--port", str(self._settings.email.port), "--dir", str(self._data_dir / "mail")]
             self._sink = self._child("mail", ["laneway.smtp_sink", *mail])
             self._sink.ready.set()
