@@ -70,6 +70,8 @@ def server_properties(node: int, nodes: Sequence[NodePorts], directory: Path) ->
         # A dead broker is noticed within four seconds instead of nine.
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": 4000,
+        # While on a busy machine its controllers take turns a node waits, rather than end: who starts it has a bound.
+        "initial.broker.registration.timeout.ms": 600_000,
         # Sizes for a heap of half a gigabyte; the cleaner's default alone is 128 MiB of it.
         "log.cleaner.dedupe.buffer.size": 16 * MIB,
         "num.network.threads": 2,
