@@ -88,7 +88,11 @@ async def take_out(settings: Settings, members: Mapping[str, str]) -> None:
             while left:
                 try:
                     await _take_out(settings, left)
-                except KafkaError as error:
+                except (
+                    KafkaError,
+                    OSError,
+                    AssertionError,
+                ) as error:  # the last of a coordinator that is not known yet
                     log.debug("a forerunner has not left its groups yet", said=str(error) or repr(error))
                     await asyncio.sleep(_TRY_AGAIN_AFTER)
 

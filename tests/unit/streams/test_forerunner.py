@@ -1,11 +1,13 @@
 """What a process notes of its memberships is its successor's, and nobody else's."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from schemas.settings import Settings, WorkerSettings
 from streams import forerunner
-from streams.forerunner import Memberships
+from streams.forerunner import Memberships, take_out
 
 MEMBERS = {"t.email.low": "worker-1-77-email.low-5e1f"}
 
@@ -44,3 +46,27 @@ def test_a_worker_that_nobody_supervises_notes_nothing() -> None:
     noted = Memberships(None)
     noted.note(MEMBERS)
     assert noted.left_behind() == {}
+
+
+async def test_it_is_tried_again_whatever_comes_of_a_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All that aiokafka was seen to raise: a coordinator that it does not know, one that does not answer, none at all.
+    troubles = [AssertionError("Broker id 3 not in current metadata"), TimeoutError(), ConnectionError()]
+
+    async def tried(_: Settings, left: dict[str, str]) -> None:
+        if troubles:
+            raise troubles.pop()
+        left.clear()
+
+    monkeypatch.setattr(forerunner, "_take_out", tried)
+    async with asyncio.timeout(5):
+        await take_out(Settings(data_dir=tmp_path, worker=WorkerSettings(session_timeout=300)), MEMBERS)
+    assert not troubles
+
+
+async def test_it_is_not_tried_for_longer_than_a_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: Settings, __: dict[str, str]) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(forerunner, "_take_out", never)
+    async with asyncio.timeout(10):
+        await take_out(Settings(data_dir=tmp_path, worker=WorkerSettings(session_timeout=2)), MEMBERS)
