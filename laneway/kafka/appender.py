@@ -106,8 +106,8 @@ class LogAppender:
         """Calls of ``send`` that were refused or not acknowledged."""
         self._calls = 0
         """Of ``send`` since the last flush."""
-        self._urgent = False
-        """Whether something that waits for an answer to be through is urgent."""
+        self._urgent: set[TopicPartition] = set()
+        """Where something waits that is urgent."""
         self._bootstrap = [_address(each) for each in settings.bootstrap_servers.split(",")]
         self._client_id = client_id.encode()
         self._timeout = delivery_timeout
@@ -190,7 +190,8 @@ class LogAppender:
             future.set_result(Appended({}))
         else:
             self._calls += 1
-            self._urgent = self._urgent or urgent
+            if urgent:
+                self._urgent.update((topic, partition) for topic, partition, _ in records)
             self._flush_soon()
         return future
 
@@ -216,9 +217,14 @@ class LogAppender:
 
     def _flush(self) -> None:
         self._next_flush = None
+        self._urgent &= self._waiting.keys()
         if not self._waiting:
             return
-        self._flushed_at = self._loop.time()
+        began = self._loop.time()
+        # What is urgent goes alone: the rest would go in small requests, as often as something urgent comes.
+        alone = self._urgent and began < self._flushed_at + self._pace
+        if not alone:
+            self._flushed_at = began
         identity = self._identity
         if identity is None:
             self._prepare()
@@ -227,7 +233,8 @@ class LogAppender:
         sizes: dict[int, int] = {}
         leaders = self._metadata.leaders
         now = time.monotonic()
-        for place, batches in self._waiting.items():
+        for place in self._urgent if alone else self._waiting:
+            batches = self._waiting[place]
             node = leaders.get(place)
             if node not in self._metadata.brokers:
                 self._topics.add(place[0])
@@ -240,13 +247,14 @@ class LogAppender:
             if size < _REQUEST_BYTES:
                 chosen.setdefault(node, []).append(batches[0])
                 sizes[node] = size + batches[0].size
-        if chosen:
+        if chosen and not alone:
             self._pace = self._busy_pace if self._calls > _MANY else self._lone_pace
             self._calls = 0
         for node, group in chosen.items():
             self._send_to(node, group, identity)
-        if not self._waiting:
-            self._urgent = False
+        self._urgent &= self._waiting.keys()
+        if alone and not self._urgent:
+            self._flush_soon()
         if self._stale:
             self._prepare()
 

@@ -12,7 +12,7 @@ from schemas.errors import BrokerUnavailableError, LanewayError
 from schemas.settings import Settings
 
 _WORKER_PACE: Final = 0.003
-_BUSY_WORKER_PACE: Final = 0.02
+_BUSY_WORKER_PACE: Final = 0.05
 """Workers write two bursts for each task: what ended, then what follows from it. Of a busy one few tasks would share a
 burst otherwise, and brokers spend more on them than handlers do."""
 
