@@ -50,7 +50,7 @@ class Memberships:
             return {}
         try:
             noted = msgspec.json.decode(self._path.read_bytes(), type=_Noted)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (OSError, ValueError, msgspec.DecodeError):
             return {}
         return noted.members if noted.boot and noted.boot == boot_id() else {}
 

@@ -213,7 +213,9 @@ class MarkerReader:
                 window.moved_on.add(record.key() or b"")
         window.until = max(window.until, high)
         told = {task_id for task_id in question.ids if task_id.encode() in window.moved_on}
-        return self._read(number, first, told) if told else Takeover({}, 0, 0, first, high)
+        found = self._read(number, first, told) if told else Takeover({}, 0, 0, first, high)
+        # Not as far as that read came: what lies beyond was looked at for those in ``told`` alone.
+        return found._replace(read_until=high)
 
     def _first(self, number: int, question: Question) -> int:
         """First offset of ``status`` that a question is about."""
@@ -262,5 +264,5 @@ def _may_decide(value: bytes | None) -> bool:
         return False
     try:
         return RANK[_STATED.decode(value).state] >= RANK[State.RUNNING]
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True

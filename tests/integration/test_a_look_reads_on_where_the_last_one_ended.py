@@ -58,7 +58,7 @@ def test_an_earlier_time_is_looked_at_too(settings: Settings, reader: MarkerRead
 
 def test_what_is_not_understood_hides_nothing(settings: Settings, reader: MarkerReader) -> None:
     topic = Topics(settings.kafka.topic_prefix).status
-    produce_raw(settings.bootstrap_servers, topic, [b"{", b'{"state": 1}'], key=b"a", partition=0)
+    produce_raw(settings.bootstrap_servers, topic, [b"{", b'{"state": 1}', b'{"state": "\xff"}'], key=b"a", partition=0)
     tell(settings, status("a", State.SUCCEEDED))
     assert look(reader, "a") == {"a": State.SUCCEEDED}
 
