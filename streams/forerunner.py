@@ -18,6 +18,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from laneway.machine import boot_id
 from schemas.settings import Settings
+from streams.flight import flight_path
 
 log = structlog.get_logger(__name__)
 
@@ -69,8 +70,8 @@ class Memberships:
 
 def memberships_path(settings: Settings) -> Path | None:
     """Where this worker process notes its memberships; ``None`` for one that nobody supervises."""
-    name = settings.worker.name
-    return settings.data_dir / "workers" / f"{name}.members" if name else None
+    path = flight_path(settings)
+    return path.with_suffix(".members") if path is not None else None
 
 
 async def take_out(settings: Settings, members: Mapping[str, str]) -> None:

@@ -32,16 +32,11 @@ class Membership:
     def __init__(self, settings: Settings, group: str, client_id: str, stopping: threading.Event) -> None:
         self._settings = settings
         self._client_id = client_id
-        self._group = group
+        self.group = group
         self._stopping = stopping
         self._seen_at = -inf
         self.member_id = ""
         """As which member the group knows the process; empty before it has joined. From any thread."""
-
-    @property
-    def group(self) -> str:
-        """Its name."""
-        return self._group
 
     def joined(self, consumer: Consumer) -> None:
         """The group has given the consumer its share."""
@@ -54,7 +49,7 @@ class Membership:
         return Consumer(
             {
                 **client_config(self._settings, self._client_id),
-                "group.id": self._group,
+                "group.id": self.group,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",
@@ -88,7 +83,7 @@ class Membership:
         try:
             consumer.commit(offsets=[place], asynchronous=False)
         except KafkaException as error:
-            log.info("nothing moved: the group rebalances", group=self._group, said=error.args[0].str())
+            log.info("nothing moved: the group rebalances", group=self.group, said=error.args[0].str())
             self._stopping.wait(_LOOK_AGAIN)
             return False
         self._seen_at = now
