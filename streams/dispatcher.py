@@ -18,7 +18,7 @@ from schemas.errors import ContractError, UndecodableRecordError
 from schemas.headers import Delivery, read_delivery
 from schemas.retry import describe
 from schemas.settings import Settings
-from schemas.status import State, Status, order, supersedes
+from schemas.status import State, Status, order
 from schemas.task import Lane, Priority, Task
 from streams import turns
 from streams.cancelling import Cancellations
@@ -200,20 +200,14 @@ class Dispatcher:
         """Partitions with works that wait for news from ``status``."""
         return [partition for partition in self._partitions.values() if partition.parked]
 
-    def learned(
-        self, partition: Partition, asked: Iterable[Work], statuses: Iterable[Status], alive: frozenset[str]
-    ) -> None:
-        """Decide anew about parked works, by what ``status`` and the group say now.
+    def learned(self, partition: Partition, asked: Iterable[Work], alive: frozenset[str]) -> None:
+        """Decide anew about parked works, by what the partition was told and what the group says now.
 
         Args:
             partition: theirs.
-            asked: works that were parked when the question was put.
-            statuses: what ``status`` tells of their tasks.
-            alive: the workers in the lane's group, and its members.
+            asked: works that were parked when ``status`` was asked about them.
+            alive: the workers in the lane's group, its members, and those gone that may still be heard.
         """
-        for status in statuses:
-            if supersedes(status, partition.moved_on.get(status.id)):
-                partition.moved_on[status.id] = status
         if partition.revoked or partition.releasing:
             return
         partition.alive = alive
@@ -435,7 +429,7 @@ class Dispatcher:
             and not partition.parked
             and (partition.tracker.committable or 0) >= partition.redelivered_until
         ):
-            partition.moved_on = {}
+            partition.forget_told()
         if partition.paused:
             self.flow.look_at(partition)
 

@@ -4,6 +4,7 @@
 part of ``status``, from where the last commit says, and knows which redelivered records are over.
 """
 
+import time
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,7 +36,10 @@ log = structlog.get_logger(__name__)
 
 _TIMEOUT: Final = 10.0
 _CLOCKS_DIFFER: Final = timedelta(seconds=10)
-_MOST_IN_WINDOW: Final = 200_000
+_MOST_IN_WINDOWS: Final = 300_000
+"""Keys that are remembered of all partitions together, some 80 bytes each."""
+_ANSWERS_WITHIN: Final = 0.5
+"""Seconds in which a broker answers that does not stand still."""
 
 
 class Takeover(NamedTuple):
@@ -52,21 +56,27 @@ class Takeover(NamedTuple):
     read_until: int = 0
     """How far the partition of ``status`` was read."""
 
-    @property
-    def running(self) -> bool:
-        """Whether something was told to run."""
-        return any(status.state is State.RUNNING for status in self.moved_on.values())
-
 
 class Question(NamedTuple):
     """What is asked of a partition of ``status``."""
 
-    position: int | None
-    """Where to read on; ``None`` when only ``since`` counts."""
-    since: datetime | None
-    """Also what was told from this time on; a little earlier, since clocks differ."""
-    ids: Set[str]
-    """The tasks that are asked for."""
+    position: int
+    """Where to read on about what is claimed."""
+    claimed: Set[str]
+    """Tasks that were told to run."""
+    since: datetime | None = None
+    """Also what was told from this time on of what is doubtful; a little earlier, since clocks differ."""
+    doubtful: Set[str] = frozenset()
+    """Tasks whose record may be a repeated one."""
+
+
+class News(NamedTuple):
+    """What a partition of ``status`` says of the tasks in question."""
+
+    moved_on: dict[str, Status]
+    """As in ``Takeover``."""
+    read_until: int
+    """Where to read on about all that is claimed now."""
 
 
 class _Stated(Struct):
@@ -84,8 +94,8 @@ class _Window:
 
     first: int
     until: int
-    moved_on: set[bytes] = field(default_factory=set)
-    """Keys of which something was told there that can decide about a record."""
+    moved_on: set[int] = field(default_factory=set)
+    """Hashes of the keys of which something was told there that can decide about a record."""
 
 
 class MarkerReader:
@@ -130,7 +140,7 @@ class MarkerReader:
             self._renew()
             raise BrokerUnavailableError(f"no done-markers for {lane}: {error}") from error
 
-    def follow(self, lane: Lane, questions: Mapping[int, Question]) -> dict[int, Takeover]:
+    def follow(self, lane: Lane, questions: Mapping[int, Question]) -> dict[int, News]:
         """What was told of these tasks, by partition of ``status``.
 
         Raises:
@@ -167,15 +177,14 @@ class MarkerReader:
                 taken[number] = Takeover({}, max(low, committed), high)
                 continue
             note = read_commit_metadata(commit.metadata if commit is not None else None)
-            if not (note.handed_over or number in heard_out):
-                # Who counts the time from now on may rely on this: the broker that has the partition answers.
-                self._consumer.get_watermark_offsets(TopicPartition(self._topics.status, number), timeout=_TIMEOUT)
+            # Who counts the time from now on may rely on this: the broker that has the partition answers.
+            if not note.handed_over and not (self._answers(number) and number in heard_out):
                 continue
             start = note.marker
             if start is None:
                 start = self._start(topic, number, max(low, committed))
             found = self._read(number, start)
-            taken[number] = found._replace(start=max(low, committed), redelivered_until=high)
+            taken[number] = Takeover(found.moved_on, max(low, committed), high, max(start, 0), found.read_until)
             log.info(
                 "took over a partition with open records",
                 position=f"{topic}-{number}@{committed}",
@@ -184,6 +193,16 @@ class MarkerReader:
                 told_already=len(found.moved_on),
             )
         return taken
+
+    def _answers(self, number: int) -> bool:
+        """Whether the broker that has the partition of ``status`` answers at once."""
+        asked_at = time.monotonic()
+        self._ends(number)
+        return time.monotonic() - asked_at < _ANSWERS_WITHIN
+
+    def _ends(self, number: int) -> tuple[int, int]:
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topics.status, number), timeout=_TIMEOUT)
+        return low, high
 
     def _start(self, topic: str, number: int, committed: int) -> int:
         """First offset of ``status`` that can tell of a record at or beyond ``committed``, without a commit of ours.
@@ -194,37 +213,51 @@ class MarkerReader:
         record = self._consumer.poll(_TIMEOUT)
         if record is None or record.error():
             return OFFSET_BEGINNING
-        return self._at(number, record.timestamp()[1])
+        end = self._ends(number)[1]
+        found = self._at(number, record.timestamp()[1])
+        return end if found == OFFSET_END else found
 
-    def _news(self, number: int, question: Question) -> Takeover:
-        first = self._first(number, question)
-        if question.since is None or first == OFFSET_END:
-            return self._read(number, first, question.ids)
-        # A record that may be repeated mostly is not: what tells so is read once, however many are asked about.
-        topic = self._topics.status
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
-        first = max(first, low)
-        window = self._windows.get(number)
-        if window is None or not window.first <= first <= window.until or len(window.moved_on) > _MOST_IN_WINDOW:
-            window = self._windows[number] = _Window(first, first)
-        for record in records_until(self._consumer, topic, number, window.until, high):
+    def _news(self, number: int, question: Question) -> News:
+        claims = self._read(number, question.position, question.claimed) if question.claimed else None
+        if question.since is None:
+            return claims or News({}, question.position)
+        doubts = self._look(number, question.since, question.doubtful)
+        if claims is None:
+            return doubts
+        for status in doubts.moved_on.values():
+            _learn(status, claims.moved_on)
+        return claims
+
+    def _look(self, number: int, since: datetime, ids: Set[str]) -> News:
+        """What was told of tasks since then.
+
+        A record that may be repeated mostly is not: what tells so is read once, however many are asked about.
+        """
+        low, high = self._ends(number)
+        first = self._at(number, int((since - _CLOCKS_DIFFER).timestamp() * 1000))
+        if first == OFFSET_END or first >= high:
+            return News({}, high)
+        window = self._window(number, max(first, low), high)
+        if window is not None:
+            ids = {task_id for task_id in ids if hash(task_id.encode()) in window.moved_on}
+        return News(self._read(number, first, ids).moved_on if ids else {}, high)
+
+    def _window(self, number: int, first: int, high: int) -> _Window | None:
+        """What was told in this stretch; ``None`` when that is too much to remember."""
+        window = self._windows.pop(number, None)
+        if window is None or not window.first <= first <= window.until <= high:
+            window = _Window(first, first)
+        room = _MOST_IN_WINDOWS - sum(len(each.moved_on) for each in self._windows.values())
+        for record in records_until(self._consumer, self._topics.status, number, window.until, high):
             self.steps += 1
             if _may_decide(record.value()):
-                window.moved_on.add(record.key() or b"")
-        window.until = max(window.until, high)
-        told = {task_id for task_id in question.ids if task_id.encode() in window.moved_on}
-        found = self._read(number, first, told) if told else Takeover({}, 0, 0, first, high)
-        # Not as far as that read came: what lies beyond was looked at for those in ``told`` alone.
-        return found._replace(read_until=high)
-
-    def _first(self, number: int, question: Question) -> int:
-        """First offset of ``status`` that a question is about."""
-        if question.since is None:
-            return question.position or 0
-        since = self._at(number, int((question.since - _CLOCKS_DIFFER).timestamp() * 1000))
-        if question.position is None or since == OFFSET_BEGINNING:
-            return since
-        return question.position if since == OFFSET_END else min(since, question.position)
+                window.moved_on.add(hash(record.key() or b""))
+                if len(window.moved_on) > room:
+                    self.forget()
+                    return None
+        window.until = high
+        self._windows[number] = window
+        return window
 
     def _at(self, number: int, timestamp_ms: int) -> int:
         """First offset of ``status`` that was written at this time or later."""
@@ -232,30 +265,32 @@ class MarkerReader:
         found = self._consumer.offsets_for_times([asked], timeout=_TIMEOUT)[0].offset
         return found if found >= 0 or found == OFFSET_END else OFFSET_BEGINNING
 
-    def _read(self, number: int, start: int, ids: Set[str] | None = None) -> Takeover:
-        topic = self._topics.status
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
+    def _read(self, number: int, start: int, ids: Set[str] | None = None) -> News:
+        """What was told from there on, of these tasks or of all."""
+        low, high = self._ends(number)
         moved_on: dict[str, Status] = {}
-        if start == OFFSET_END or high <= max(start, low):
-            return Takeover(moved_on, 0, 0, max(start, low), high)
-        first = max(start, low)
-        for record in records_until(self._consumer, topic, number, first, high):
+        for record in records_until(self._consumer, self._topics.status, number, max(start, low), high):
             self.steps += 1
-            if ids is None or (record.key() or b"").decode() in ids:
-                self._note(record.value(), moved_on)
-        return Takeover(moved_on, 0, 0, first, high)
+            if ids is None or (record.key() or b"").decode(errors="replace") in ids:
+                _note(record.value(), moved_on)
+        return News(moved_on, high)
 
-    @staticmethod
-    def _note(value: bytes | None, moved_on: dict[str, Status]) -> None:
-        if value is None:
-            return
-        try:
-            status = codec.decode(value, Status)
-        except UndecodableRecordError as error:
-            log.warning("unreadable status skipped", said=str(error))
-            return
-        if RANK[status.state] >= RANK[State.RUNNING] and supersedes(status, moved_on.get(status.id)):
-            moved_on[status.id] = status
+
+def _note(value: bytes | None, moved_on: dict[str, Status]) -> None:
+    if value is None:
+        return
+    try:
+        status = codec.decode(value, Status)
+    except UndecodableRecordError as error:
+        log.warning("unreadable status skipped", said=str(error))
+        return
+    if RANK[status.state] >= RANK[State.RUNNING]:
+        _learn(status, moved_on)
+
+
+def _learn(status: Status, moved_on: dict[str, Status]) -> None:
+    if supersedes(status, moved_on.get(status.id)):
+        moved_on[status.id] = status
 
 
 def _may_decide(value: bytes | None) -> bool:

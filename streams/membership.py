@@ -60,6 +60,6 @@ class MemberThread(driver.AIOKafkaConsumerThread):
 
     @property
     def member_id(self) -> str:
-        """How the group calls this consumer; empty when it knows none of the name."""
-        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001
-        return str(coordinator.member_id)
+        """How the group calls this consumer; empty when it knows none of the name. From any thread."""
+        coordinator: Any = self._consumer._coordinator if self._consumer is not None else None  # noqa: SLF001
+        return str(coordinator.member_id) if coordinator is not None else ""

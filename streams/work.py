@@ -1,7 +1,7 @@
 """One record of a lane, from its delivery until its outcome is durable."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from laneway.registry import TaskType
 from schemas.headers import TRACEPARENT, Delivery, header
 from schemas.rate import Rate
-from schemas.status import Progress, State, Status
+from schemas.status import Progress, State, Status, supersedes
 from schemas.task import Lane, Priority, Task
 from schemas.topics import position
 from streams.attempt import Attempt
+from streams.last_words import LastWords
 from streams.rates import TokenBucket
 from streams.tracker import OffsetTracker
 
@@ -77,8 +78,11 @@ class Partition:
     """Records that wait until ``moved_on`` is known; ``None`` from then on."""
     moved_on: dict[str, Status] = field(default_factory=dict)
     """What former owners had told, though their commit did not reach it: by task id, the furthest status."""
+    claims: dict[str, str] = field(default_factory=dict)
+    """By task id, who was told to run it: the member of the group, or the worker where no member was told."""
     alive: frozenset[str] = frozenset()
-    """Workers and members that the lane's group took for alive when ``moved_on`` was read."""
+    """Workers and members of the lane's group, as far as they may still tell something of what they claimed."""
+    last_words: LastWords = field(default_factory=LastWords)
     heard_out_at: float = 0.0
     """Until when its former owner, that did not hand it over, is listened to; zero as long as that is not known."""
     start: int = 0
@@ -88,7 +92,7 @@ class Partition:
     read_from: int = 0
     """Where the read of ``status`` began."""
     read_until: int = 0
-    """How far ``status`` was read."""
+    """How far ``status`` was read about what is claimed."""
     parked: "list[Work]" = field(default_factory=list)
     """Works that wait for news from ``status``: they run on another worker, which holds its lease, or may be over."""
     keys: "dict[str, deque[Work]]" = field(default_factory=dict)
@@ -98,6 +102,21 @@ class Partition:
 
     key_rates: dict[str, TokenBucket] = field(default_factory=dict)
     """For each ordering key whose rate has not recovered yet."""
+
+    def told(self, statuses: Iterable[Status]) -> None:
+        """Learn what others told of tasks."""
+        for status in statuses:
+            if supersedes(status, self.moved_on.get(status.id)):
+                self.moved_on[status.id] = status
+                if status.state is State.RUNNING:
+                    self.claims[status.id] = status.member or status.worker or ""
+                else:
+                    self.claims.pop(status.id, None)
+
+    def forget_told(self) -> None:
+        """Nothing is delivered any more of which others could have told."""
+        self.moved_on = {}
+        self.claims = {}
 
     def wait_for_key(self, key: str, rate: Rate, now: float) -> float:
         """Seconds until a task of an ordering key may start; zero takes the start that its rate allows."""

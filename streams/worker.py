@@ -30,8 +30,8 @@ from streams.control import Control
 from streams.counts import GAUGES_EVERY, Counts
 from streams.dispatcher import Dispatcher
 from streams.executors import Executors
-from streams.flight import Phase
-from streams.forerunner import Memberships, memberships_path, take_out
+from streams.flight import Phase, flight_path
+from streams.forerunner import Memberships, take_out
 from streams.group import client_suffix
 from streams.guard import CrashGuard
 from streams.lag import LagProbe
@@ -130,7 +130,8 @@ class Worker:
         self._control: Control
         self._takeovers: Takeovers
         self._reports: Reports
-        self._memberships = Memberships(memberships_path(settings))
+        path = flight_path(settings)
+        self._memberships = Memberships(path.with_suffix(".members") if path is not None else None)
 
     @property
     def threads_busy(self) -> bool:
@@ -184,7 +185,7 @@ class Worker:
         }
         self._takeovers = Takeovers(self._settings, self._dispatcher, guard, control, self._apps)
         self._reports = Reports(self._settings, producer, self.name, self._shares, self._runs, lambda: guard.finished)
-        forerunner = take_out(self._settings, self._memberships.left_behind())
+        forerunner = take_out(self._settings, self._memberships)
         background = [loop.create_task(job) for job in (self._pulse.keep(), forerunner)]
         watch.start()
         await guard.take_over()
@@ -220,7 +221,7 @@ class Worker:
     def _members(self) -> dict[str, str]:
         """As which member each group knows this process, as far as it has joined them."""
         joined = {group.group: group.member_id for group in (self._timers.membership, self._schedules.membership)}
-        joined |= {self._topics.group(lane): app.member_id for lane, app in self._apps.items()}
+        joined |= {self._topics.group(lane): app.joining_as for lane, app in self._apps.items()}
         return {group: member_id for group, member_id in joined.items() if member_id}
 
     def _standing(self) -> Standing:

@@ -182,7 +182,7 @@ class SimulatedWorker:
             partition.start = self._positions.setdefault((lane, number), 0)
             partition.redelivered_until = log.end(topics.lane(lane), number)
             if partition.start < partition.redelivered_until:
-                partition.moved_on = log.moved_on(number)
+                partition.told(log.moved_on(number).values())
             self._dispatcher.open_partition(partition)
             self.deliver(lane, number)
         self._tick_in(0)  # what was asked meanwhile is answered
@@ -199,8 +199,8 @@ class SimulatedWorker:
     def _look_up(self) -> None:
         """Tell of works that may be over what ``status`` says of them."""
         for partition in self._dispatcher.with_parked():
-            found = self._world.log.moved_on(partition.number)
-            self._dispatcher.learned(partition, list(partition.parked), found.values(), _NOBODY_ELSE)
+            partition.told(self._world.log.moved_on(partition.number).values())
+            self._dispatcher.learned(partition, list(partition.parked), _NOBODY_ELSE)
 
     def _reported(self) -> None:
         self._world.loop.call_soon_threadsafe(self._tick_in, _TICK)

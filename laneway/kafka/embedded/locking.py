@@ -29,14 +29,24 @@ def acquire(path: Path, within: timedelta = timedelta(0)) -> int | None:
         A descriptor that holds the lock until it and every copy that a child inherited are closed; ``None`` if another
         process kept the lock.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     deadline = time.monotonic() + within.total_seconds()
     while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
         except BlockingIOError:
+            os.close(descriptor)
             if time.monotonic() >= deadline:
-                os.close(descriptor)
                 return None
             time.sleep(POLL_SECONDS)
+        else:
+            if _is_at(descriptor, path):
+                return descriptor
+            os.close(descriptor)  # whoever held it before has removed it: the next one to come makes another file
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

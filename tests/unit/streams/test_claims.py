@@ -35,7 +35,7 @@ async def test_a_claim_is_a_members(claim: Status, alive: set[str], starts: bool
     await made.admit(LANE, records(5, 5))
     (partition,) = made.unopened()
     partition.redelivered_until = 6
-    partition.moved_on = {claim.id: claim}
+    partition.told([claim])
     partition.alive = frozenset(alive)
     made.open_partition(partition)
     assert runs.due == ([5] if starts else [])
@@ -47,11 +47,24 @@ async def test_what_is_left_alone_starts_once_its_member_is_gone(tmp_path: Path)
     made.assigned(LANE, {0}, "m0")
     await made.admit(LANE, records(5, 5))
     (partition,) = made.unopened()
-    partition.redelivered_until, partition.moved_on = 6, {"5": running(OTHER, "m1")}
+    partition.redelivered_until = 6
+    partition.told([running(OTHER, "m1")])
     partition.alive = frozenset({OTHER, "m1"})
     made.open_partition(partition)
     asked: list[Any] = list(partition.parked)
-    made.learned(partition, asked, (), frozenset({OTHER, "m1"}))
+    made.learned(partition, asked, frozenset({OTHER, "m1"}))
     assert runs.due == []
-    made.learned(partition, asked, (), frozenset({OTHER, "m2"}))
+    made.learned(partition, asked, frozenset({OTHER, "m2"}))
     assert runs.due == [5]
+
+
+async def test_who_was_told_to_run_what_is_known_until_it_ends(tmp_path: Path) -> None:
+    made = dispatcher(tmp_path, Runs())
+    made.assigned(LANE, {0}, "m0")
+    (partition,) = made.unopened()
+    partition.told([running(OTHER, "m1")])
+    assert partition.claims == {"5": "m1"}
+    partition.told([status("5", State.SUCCEEDED, type=LANE.type, priority=LANE.priority, attempt=1)])
+    assert partition.claims == {}
+    partition.told([running(OTHER, "m1")])
+    assert partition.claims == {}

@@ -12,8 +12,9 @@ from faust.types import TP
 
 from schemas.settings import KafkaSettings, Settings
 from schemas.task import Lane, Priority
-from streams import lane_app
-from streams.lane_app import LaneApp, LaneConsumer
+from streams import lane_consumer
+from streams.lane_app import LaneApp
+from streams.lane_consumer import LaneConsumer
 
 ONE, TWO = TP("lane", 0), TP("lane", 1)
 
@@ -111,12 +112,12 @@ async def test_while_a_stream_is_full_the_other_partitions_are_not_waited_for_lo
     await fetching.consumer._wait_next_records(1.0)
     fetching.consumer.on_buffer_full(TWO)
     await fetching.consumer._wait_next_records(1.0)
-    assert fetching.allowed == [1.0, lane_app._LOOK_AGAIN_AFTER]
+    assert fetching.allowed == [1.0, lane_consumer._LOOK_AGAIN_AFTER]
 
 
 async def test_when_all_are_full_the_first_that_has_room_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     fetching = Fetching(monkeypatch)
-    monkeypatch.setattr(lane_app, "_IDLE", 3600.0)
+    monkeypatch.setattr(lane_consumer, "_IDLE", 3600.0)
     for partition in (ONE, TWO):
         fetching.consumer.on_buffer_full(partition)
     waiting = asyncio.create_task(fetching.consumer._wait_next_records(1.0))

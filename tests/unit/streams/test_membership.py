@@ -10,7 +10,7 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGrou
 from faust.types import TP
 
 from schemas.task import Lane, Priority
-from streams.lane_app import LaneConsumer
+from streams.lane_consumer import LaneConsumer
 from streams.membership import MemberThread
 
 HEARTBEAT = HeartbeatRequest("group", 1, "member")
