@@ -17,7 +17,7 @@ from faust.types import StreamT
 def note(path: Path, mark: str, task_id: str, number: int) -> None:
     """A line of the ledger of runs."""
     with path.open("ab", buffering=0) as file:
-        file.write(f"{mark} {task_id} 1 1 {os.getpid()} {time.time_ns()} {number}\n".encode())
+        file.write(f"{mark} {task_id} 1 1 {os.getpid()} {time.time_ns()} {number} {os.getpid()}\n".encode())
 
 
 def build(servers: str, group: str, topic_name: str, runs: Path, data_dir: str) -> faust.App:

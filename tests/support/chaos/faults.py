@@ -55,10 +55,10 @@ class FaultLog:
         self.faults.append(fault)
         return fault
 
-    def excuses(self, pid: int, begin: float, end: float) -> bool:
-        """Whether within the span a process was killed or frozen by us, or a broker: sessions end with theirs."""
+    def excuses(self, pids: set[int], begin: float, end: float) -> bool:
+        """Whether one of the processes, or a broker, was killed or frozen in the span: sessions end with theirs."""
         return any(
-            (pid in fault.pids or fault.kind.startswith("broker_")) and fault.overlaps(begin, end)
+            (not pids.isdisjoint(fault.pids) or fault.kind.startswith("broker_")) and fault.overlaps(begin, end)
             for fault in self.faults
         )
 

@@ -149,7 +149,7 @@ def _no_second_start(
                 yield Violation(
                     "I3", f"{task_id} attempt {attempt} started {run.at - ended:.2f} s after its end was durable"
                 )
-            elif index and not evidence.faults.excuses(found[index - 1].pid, found[index - 1].at, run.at):
+            elif index and not evidence.faults.excuses(found[index - 1].pids, found[index - 1].at, run.at):
                 yield Violation(
                     "I3",
                     f"{task_id} attempt {attempt} started again after {run.at - found[index - 1].at:.2f} s, by process"
@@ -252,7 +252,7 @@ def _order(evidence: Evidence) -> Iterator[Violation]:
 def _excused(faults: FaultLog, before: Sequence[Run], begun: float) -> bool:
     """Whether every run of the earlier task that reached beyond ``begun`` was one of a killed or frozen process."""
     return all(
-        faults.excuses(run.pid, min(r.at for r in before), max(begun, run.at)) for run in before if run.at > begun
+        faults.excuses(run.pids, min(r.at for r in before), max(begun, run.at)) for run in before if run.at > begun
     )
 
 

@@ -1,5 +1,6 @@
 """The ledger of runs: what handlers say of themselves, in a file that several processes append to."""
 
+import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 from laneway.context import Context
 
 Mark = Literal["start", "end"]
-_WIDTH: Final = 7
+_WIDTH: Final = 8
 
 
 class Run(NamedTuple):
@@ -23,6 +24,13 @@ class Run(NamedTuple):
     """Seconds since the epoch."""
     number: int
     """Which submission of the producer asked for it."""
+    worker: int
+    """The worker process, which a handler process of its own dies with; mostly ``pid`` itself."""
+
+    @property
+    def pids(self) -> set[int]:
+        """Whose death ends it."""
+        return {self.pid, self.worker}
 
 
 def note(path: str, mark: Mark, context: Context, number: int) -> None:
@@ -31,7 +39,9 @@ def note(path: str, mark: Mark, context: Context, number: int) -> None:
     Delivery: whole even when several processes write and one of them is killed: one write in append mode. It survives
         the process, not the machine.
     """
-    fields = (mark, context.task_id, context.generation, context.attempt, os.getpid(), time.time_ns(), number)
+    parent = multiprocessing.parent_process()
+    pids = os.getpid(), parent.pid if parent is not None else os.getpid()
+    fields = (mark, context.task_id, context.generation, context.attempt, pids[0], time.time_ns(), number, pids[1])
     descriptor = os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644)
     try:
         os.write(descriptor, (" ".join(map(str, fields)) + "\n").encode())
@@ -58,7 +68,6 @@ def read_runs(path: Path) -> list[Run]:
         if len(parts) != _WIDTH:  # the writer is in the middle of it
             continue
         mark: Mark = "start" if parts[0] == "start" else "end"
-        found.append(
-            Run(mark, parts[1], int(parts[2]), int(parts[3]), int(parts[4]), int(parts[5]) / 1e9, int(parts[6]))
-        )
+        generation, attempt, pid, at, number, worker = map(int, parts[2:])
+        found.append(Run(mark, parts[1], generation, attempt, pid, at / 1e9, number, worker))
     return found

@@ -36,8 +36,8 @@ class History:
         self.sample(0, 101.0)
         self.sample(2, 104.0)
 
-    def run(self, mark: Mark, number: int, at: float, *, attempt: int = 1, pid: int = 7) -> None:
-        self.runs.append(Run(mark, f"task{number}", 1, attempt, pid, at, number))
+    def run(self, mark: Mark, number: int, at: float, *, attempt: int = 1, pid: int = 7, worker: int = 7) -> None:
+        self.runs.append(Run(mark, f"task{number}", 1, attempt, pid, at, number, worker))
 
     def tell(self, number: int, state: State, at: float, *, outcome: bool = True) -> None:
         told = Told(state, 1, 1, 0, at, "w")
@@ -80,7 +80,7 @@ def test_a_repeated_outcome_alone_is_none(history: History) -> None:
 
 
 def test_a_run_that_nobody_asked_for_is_seen(history: History) -> None:
-    history.runs.append(Run("start", "stranger", 1, 1, 7, 90.0, 99))
+    history.runs.append(Run("start", "stranger", 1, 1, 7, 90.0, 99, 7))
     assert history.found() == {"I2"}
 
 
@@ -100,6 +100,16 @@ def test_a_second_start_needs_a_death(history: History) -> None:
     assert history.found() == {"I3"}
     history.faults.died("worker_sigkill", 7, 102.3)
     assert history.found() == set()
+
+
+def test_a_handler_process_dies_with_its_worker(history: History) -> None:
+    history.faults.died("worker_sigkill", 7, 102.3)
+    history.run("start", 1, 102.5, pid=8, worker=6)
+    history.faults.died("worker_sigkill", 6, 102.6)
+    history.run("start", 1, 102.8, pid=9, worker=9)
+    assert history.found() == set()
+    history.run("start", 1, 102.9, pid=10, worker=10)
+    assert history.found() == {"I3"}
 
 
 def test_an_attempt_too_many_is_seen(history: History) -> None:
