@@ -104,10 +104,10 @@ class Dispatcher:
         running = [work for work in self._runs.running if work.source.partition in mine]
         try:
             async with asyncio.timeout(RELEASE_WITHIN):
-                await self._outcomes.claim(running)
+                claimed = await self._outcomes.claim(running)
                 await self._outcomes.settled(mine)
                 for partition in mine:
-                    partition.settled = True
+                    partition.settled = claimed
         except TimeoutError:
             log.warning("partitions handed over before all that ended was durable", lane=str(lane))
 
@@ -213,9 +213,12 @@ class Dispatcher:
         partition.alive = alive
         decided = set(asked)
         partition.parked = [work for work in partition.parked if work not in decided]
+        partition.deciding = True
         for work in asked:
             work.looked_up = True
             self._consider(work)
+        partition.deciding = False
+        self._forget_told(partition)
         self._runs.fill(partition.lane.type)
 
     def positions(self) -> dict[tuple[Lane, int], int]:
@@ -424,14 +427,16 @@ class Dispatcher:
         if partition.revoked:
             return
         partition.tracker.done(source.record.offset, marker)
-        if (
-            partition.moved_on
-            and not partition.parked
-            and (partition.tracker.committable or 0) >= partition.redelivered_until
-        ):
-            partition.forget_told()
+        self._forget_told(partition)
         if partition.paused:
             self.flow.look_at(partition)
+
+    @staticmethod
+    def _forget_told(partition: Partition) -> None:
+        """Once nothing is left that could be decided by it."""
+        waits = partition.parked or partition.deciding
+        if partition.moved_on and not waits and (partition.tracker.committable or 0) >= partition.redelivered_until:
+            partition.forget_told()
 
     # The end ------------------------------------------------------------------------------------------------------
 

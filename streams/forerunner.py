@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, UnknownMemberIdError, for_code
+from aiokafka.errors import UnknownMemberIdError, for_code
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from laneway.machine import boot_id, open_file
@@ -114,10 +114,9 @@ async def _take_out(settings: Settings, members: frozenset[Member]) -> list[Memb
     )
     try:
         await client.start()
-        # All at once, since a coordinator that stands still must hold up its own groups alone. Whatever goes wrong is
-        # tried again: aiokafka raises more than its own errors while it learns who the brokers are.
+        # All at once, since a coordinator that stands still must hold up its own groups alone.
         answers = await asyncio.gather(*(_leave(client, member) for member in members), return_exceptions=True)
-    except (KafkaError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  (aiokafka raises more than its own while it learns who the brokers are)
         log.debug("a forerunner has not left its groups yet", said=str(error) or repr(error))
         return []
     finally:

@@ -26,7 +26,7 @@ from schemas.topics import position
 from streams import group
 from streams.batches import NoReadOffsets
 from streams.membership import MemberThread
-from streams.tracker import HANDED_OVER
+from streams.tracker import HANDED_OVER, commit_metadata, read_commit_metadata
 
 if TYPE_CHECKING:
     from streams.lane_app import LaneApp
@@ -303,6 +303,27 @@ class LaneConsumer(driver.Consumer):
             BrokerUnavailableError: no answer in time.
         """
         return await group.asked(self._thread, group.commits, self.app.lane_topic, list(numbers))
+
+    async def own(self, found: Mapping[int, OffsetAndMetadata]) -> None:
+        """Have the last commits say no more that their partitions were handed over, before anything of them starts.
+
+        Whoever comes after us must not take our predecessor's word for ours, though we die before our first commit.
+
+        Raises:
+            BrokerUnavailableError: not now.
+        """
+        notes = {number: (commit, read_commit_metadata(commit.metadata)) for number, commit in found.items()}
+        commits = {
+            TP(self.app.lane_topic, number): (commit.offset, commit_metadata(note.marker))
+            for number, (commit, note) in notes.items()
+            if note.handed_over
+        }
+        if not commits:
+            return
+        committing = asyncio.run_coroutine_threadsafe(self._commit_in_thread(commits), self._thread.thread_loop)
+        done, _ = await asyncio.wait([asyncio.wrap_future(committing)], timeout=_COMMITTED_WITHIN)
+        if not done or not committing.result():
+            raise BrokerUnavailableError(f"the coordinator of {self.app.lane} takes no commits now")
 
     async def alive(self) -> frozenset[str]:
         """Who is in the group: the workers' names and their ids as members, as both stand in ``status``.

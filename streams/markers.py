@@ -128,8 +128,8 @@ class MarkerReader:
             heard_out: partitions of which nothing more is told, though nobody handed them over in order.
 
         Returns:
-            Only partitions of which nothing more is told by who had them: heard out, handed over, or with no open
-            records.
+            Only partitions of which nothing more is told by who had them: handed over, with no open records, or heard
+            out, as long as the broker that has them answers at once.
 
         Raises:
             BrokerUnavailableError: the broker cannot tell now.
@@ -174,7 +174,8 @@ class MarkerReader:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
             committed = commit.offset if commit is not None and commit.offset >= 0 else low
             if max(low, committed) >= high:
-                taken[number] = Takeover({}, max(low, committed), high)
+                end = self._ends(number)[1]
+                taken[number] = Takeover({}, max(low, committed), high, end, end)
                 continue
             note = read_commit_metadata(commit.metadata if commit is not None else None)
             # Who counts the time from now on may rely on this: the broker that has the partition answers.
@@ -214,7 +215,7 @@ class MarkerReader:
         if record is None or record.error():
             return OFFSET_BEGINNING
         end = self._ends(number)[1]
-        found = self._at(number, record.timestamp()[1])
+        found = self._at(number, record.timestamp()[1] - int(_CLOCKS_DIFFER.total_seconds() * 1000))
         return end if found == OFFSET_END else found
 
     def _news(self, number: int, question: Question) -> News:

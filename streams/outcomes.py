@@ -144,11 +144,11 @@ class Outcomes:
         """It runs, or says how far it is."""
         self._producer.append(self._publisher.running(work), _log_untold)
 
-    async def claim(self, works: list[Work]) -> None:
-        """Tell of each that it runs here; returns once that is durable, or could not be made so, which the log says."""
+    async def claim(self, works: list[Work]) -> bool:
+        """Tell of each that it runs here; True once that is durable, False when it could not be made so."""
         works = [work for work in works if work.shadow_of is None]
         if not works:
-            return
+            return True
         records = [record for work in works for record in self._publisher.running(work)]
         for work in works:
             work.told_running = True
@@ -156,6 +156,8 @@ class Outcomes:
             await self._producer.send(records)
         except LanewayError as error:
             log.warning("running tasks could not be claimed", tasks=len(works), said=str(error))
+            return False
+        return True
 
     def repair(self, work: Work, status: Status) -> None:
         """Publish again what may be missing of a step whose status is durable."""

@@ -15,7 +15,7 @@ from streams.control import Control
 from streams.dispatcher import Dispatcher
 from streams.guard import CrashGuard
 from streams.lane_app import LaneApp
-from streams.last_words import LAST_WORDS_WITHIN
+from streams.last_words import LAST_WORDS_WITHIN, LastWords
 from streams.markers import MarkerReader, News, Question, Takeover
 from streams.suspect_reader import SuspectReader
 from streams.work import Partition, Work
@@ -103,6 +103,7 @@ class Takeovers:
     async def _open(self, thread: ThreadPoolExecutor, lane: Lane, mine: Mapping[int, Partition]) -> None:
         """Open partitions of a lane, or find when that may be."""
         self._tries += 1
+        read = False
         try:
             consumer = self._apps[lane].consumer
             # Who is alive first: whoever has gone meanwhile had sent all that it ever will before the read.
@@ -111,6 +112,7 @@ class Takeovers:
             commits = {number: found.get(number) for number in mine}
             heard_out = {number for number, partition in mine.items() if partition.heard_out_at}
             taken = await self._loop.run_in_executor(thread, self._markers.take_over, lane, commits, heard_out)
+            read = True
             if unheard := sorted(mine.keys() - taken):
                 log.info("not handed over in order: former owners are heard out", lane=str(lane), numbers=unheard)
             for number in unheard:
@@ -118,11 +120,12 @@ class Takeovers:
                 mine[number].heard_out_at = self._loop.time() + LAST_WORDS_WITHIN
                 mine[number].alive = alive
             with_old_records = [number for number, found in taken.items() if found.start < found.redelivered_until]
+            await consumer.own(found)
             await self._control.current(set(mine))
             self._guard.learn(await self._loop.run_in_executor(thread, self._suspects.read, with_old_records))
         except (BrokerUnavailableError, KafkaError) as error:
             log.warning("done-markers not read yet, tried again", lane=str(lane), said=str(error) or repr(error))
-            for partition in mine.values():
+            for partition in () if read else mine.values():
                 partition.heard_out_at = 0.0  # the brokers may have stood still: what they keep comes after that
             await asyncio.sleep(_TRY_AGAIN_AFTER)
         else:
@@ -156,6 +159,8 @@ class Takeovers:
         except (BrokerUnavailableError, KafkaError) as error:
             said = str(error) or repr(error)
             log.warning("tasks that run elsewhere not followed, tried again", lane=str(lane), said=said)
+            for partition in mine.values():
+                partition.last_words = LastWords()  # as above
         else:
             for number, found in news.items():
                 self._learn(mine[number], asked[number], found, alive, asked_at)

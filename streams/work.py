@@ -95,6 +95,8 @@ class Partition:
     """How far ``status`` was read about what is claimed."""
     parked: "list[Work]" = field(default_factory=list)
     """Works that wait for news from ``status``: they run on another worker, which holds its lease, or may be over."""
+    deciding: bool = False
+    """While works that were parked are considered one after the other."""
     keys: "dict[str, deque[Work]]" = field(default_factory=dict)
     """For each ordering key that is taken: the tasks that wait for their turn."""
     queued_by_key: int = 0

@@ -34,15 +34,15 @@ def acquire(path: Path, within: timedelta = timedelta(0)) -> int | None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            if time.monotonic() >= deadline:
-                return None
-            time.sleep(POLL_SECONDS)
-        else:
             if _is_at(descriptor, path):
                 return descriptor
-            os.close(descriptor)  # whoever held it before has removed it: the next one to come makes another file
+            # Whoever held it before has removed it: the next look makes another file.
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return None
+        os.close(descriptor)
+        time.sleep(POLL_SECONDS)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -1,11 +1,12 @@
 """A task that runs elsewhere is left alone for as long as the group has the member that claimed it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec import UNSET, UnsetType
 
+from schemas.headers import REPEATED
 from schemas.status import State, Status
 from tests.support.dispatching import LANE, WORKER, Runs, dispatcher, records
 from tests.support.views import NOW, status
@@ -68,3 +69,26 @@ async def test_who_was_told_to_run_what_is_known_until_it_ends(tmp_path: Path) -
     assert partition.claims == {}
     partition.told([running(OTHER, "m1")])
     assert partition.claims == {}
+
+
+async def test_all_that_was_asked_is_decided_by_what_was_told_of_it(tmp_path: Path) -> None:
+    made = dispatcher(tmp_path, runs := Runs())
+    repaired: list[str] = []
+    cast("Any", made._outcomes).repair = lambda work, _: repaired.append(work.task.id)
+    made.assigned(LANE, {0}, "m0")
+    (partition,) = made.unopened()
+    partition.start = partition.redelivered_until = 5
+    made.open_partition(partition)
+    repeated = records(5, 7)
+    for record in repeated:
+        record.headers = ((REPEATED, b"1"),)
+    await made.admit(LANE, repeated)
+    run = {"type": LANE.type, "priority": LANE.priority}
+    # The first asks for a run that was followed by another one, and is acknowledged in the middle of it all.
+    overtaken, over = status("5", State.SUCCEEDED, attempt=2, **run), status("6", State.SUCCEEDED, attempt=1, **run)
+    elsewhere = {"attempt": 1, "started_at": NOW, "worker": OTHER, "member": "m1"}
+    partition.told([overtaken, over, status("7", State.RUNNING, **elsewhere, **run)])
+    made.learned(partition, list(partition.parked), frozenset({"m1"}))
+    assert (runs.due, repaired) == ([], ["6"])
+    assert [work.task.id for work in partition.parked] == ["7"]
+    assert partition.claims == {"7": "m1"}

@@ -52,6 +52,8 @@ class World:
     def follow(self, _: object, questions: Mapping[int, Question]) -> dict[int, News]:
         self.asked.append("status")
         assert questions[0].claimed == {"5"}
+        if self.troubles:
+            raise self.troubles.pop()
         return {0: News(self._read(), 0)}
 
     def _read(self) -> dict[str, Status]:
@@ -74,6 +76,8 @@ class World:
 
     def read(self, _: object) -> tuple[()]:
         return ()
+
+    async def own(self, _: object) -> None: ...
 
     async def current(self, _: object) -> None: ...
 
@@ -184,3 +188,17 @@ async def test_who_had_gone_before_the_last_words_were_waited_for_is_not_waited_
     async with taking_over(world, tmp_path) as (made, runs):
         await eventually(lambda: runs.due == [5], within=10)
         assert not made.with_parked()
+
+
+async def test_the_last_words_of_who_claimed_have_their_time_again_after_a_broker_stood_still(tmp_path: Path) -> None:
+    world = World(handed_over=True, told=CLAIMED, alive=frozenset({"m1"}))
+    async with taking_over(world, tmp_path) as (made, runs):
+        await eventually(made.with_parked, within=10)
+        world.leave()
+        looked = len(world.asked)
+        await eventually(lambda: len(world.asked) >= looked + 4, within=10)  # it was seen to be gone
+        world.troubles.append(BrokerUnavailableError("stands still"))
+        await eventually(lambda: not world.troubles, within=10)
+        stood_still_until = time.monotonic()
+        await eventually(lambda: runs.due == [5], within=10)
+        assert time.monotonic() - stood_still_until >= LAST_WORDS_WITHIN
