@@ -81,12 +81,13 @@ class WorkerSettings(Section):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 16
     """Slots for each type: how many of its tasks run at once in one worker."""
     processes: Annotated[int, Field(ge=1, le=64)] = 2
-    """Processes for the handlers that ask for `executor="process"`."""
+    """Processes for the handlers that ask for `executor="process"`; one more is started when they are all taken and a
+    `high` task comes."""
     nice: Annotated[int, Field(ge=0, le=19)] = 5
     """How far the threads of handlers stand back for others (`nice`): on a busy machine tasks can wait, what takes them
     in and tells of them should not."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Threads for `def` handlers."""
+    """Threads for `def` handlers, and one more that only `high` tasks take."""
     drain_timeout: Annotated[float, Field(ge=0, le=3600)] = 20.0
     """Seconds that a stop waits for running handlers before it hands their tasks back."""
     running_visible_after: Annotated[float, Field(ge=0, le=10)] = 0.05

@@ -64,6 +64,8 @@ class Attempt(Generic[Owner]):
     task: "asyncio.Task[None] | None" = None
     may_begin: Callable[[], bool] = _always
     """Asked from any thread, at the last moment: between the slot and the handler's call a process can be frozen."""
+    urgent: bool = False
+    """It goes ahead of others that wait where it is to run."""
     span: "Span | None" = None
     """Where spans are made: what the handler's own are children of."""
 

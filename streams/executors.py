@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Raw
 
 from laneway import tracing
+from laneway.registry import TaskType
 from schemas.settings import Settings
 from streams.attempt import (
     CANCEL_GRACE,
@@ -25,7 +26,9 @@ from streams.attempt import (
 )
 from streams.handler_loop import HandlerLoop, stand_back
 from streams.mailbox import Mailbox
+from streams.places import Places
 from streams.processes import Job, ProcessPool
+from streams.scheduler import Room
 from streams.watch import LoopPulse
 
 
@@ -60,17 +63,19 @@ class Executors:
     ) -> None:
         self._ended = ended
         self._on_loop = on_loop
-        self._hungry: Mailbox[str] = Mailbox(asyncio.get_running_loop(), on_room)
         self._loop = asyncio.get_running_loop()
-        self._returns: Mailbox[tuple[Attempt[Any], Raw | BaseException]] = Mailbox(self._loop, self._return)
+        self._hungry: Mailbox[str] = Mailbox(self._loop, on_room)
+        self._returns: Mailbox[tuple[Attempt[Any], Raw | BaseException]] = Mailbox(self._loop, self._returned)
         self._loops: dict[str, HandlerLoop] = {}
         self._nice = settings.worker.nice
         self._grace = settings.worker.cancel_grace
         self._threads = ThreadPoolExecutor(
-            settings.worker.threads, thread_name_prefix="handler", initializer=stand_back, initargs=(self._nice,)
+            settings.worker.threads + 1, thread_name_prefix="handler", initializer=stand_back, initargs=(self._nice,)
         )
+        self._in_threads = Places(settings.worker.threads, on_room)
+        self._in_processes = Places(settings.worker.processes, on_room)
         self._calls: set[Future[None]] = set()
-        self._processes = ProcessPool(settings, imports)
+        self._processes = ProcessPool(settings, imports, settings.worker.processes + 1)
         self._closed_loops: list[HandlerLoop] = []
 
     @property
@@ -78,10 +83,16 @@ class Executors:
         """Whether a handler still runs in a thread; the interpreter would wait for it before it ends."""
         return any(call.running() for call in tuple(self._calls)) or any(each.alive for each in self._closed_loops)
 
-    def has_room(self, type_name: str) -> bool:
-        """Whether an attempt of a type would be begun soon; asked again after ``on_room`` was called."""
-        loop = self._loops.get(type_name)
-        return loop is None or loop.has_room
+    def room(self, task_type: TaskType) -> Room:
+        """For whom of a type there is room: begun soon if it is started; asked again after ``on_room`` was called."""
+        match task_type.executor:
+            case "loop":
+                loop = self._loops.get(task_type.name)
+                return Room.ANY if loop is None else loop.room
+            case "thread":
+                return self._in_threads.room(task_type.name)
+            case "process":
+                return self._in_processes.room(task_type.name)
 
     def start(self, attempt: Attempt[Any]) -> None:
         """Begin an attempt."""
@@ -97,14 +108,17 @@ class Executors:
                     self._on_loop(loop.pulse)
                 loop.start(attempt)
             case "thread":
+                self._in_threads.take(attempt)
                 call = attempt.call = self._threads.submit(self._call, attempt)
                 self._calls.add(call)
                 call.add_done_callback(self._calls.discard)
             case "process":
+                self._in_processes.take(attempt)
                 self._own(attempt, self._run_in_process(attempt))
 
     def _own(self, attempt: Attempt[Any], run: Coroutine[Any, Any, None]) -> None:
         def ended(task: "asyncio.Task[None]") -> None:
+            self._in_processes.free(attempt)
             if task.cancelled():  # before its first step, so that it could report nothing
                 self._return((attempt, asyncio.CancelledError()))
 
@@ -134,7 +148,7 @@ class Executors:
             return
         attempt.called_off = True
         if attempt.call is not None and attempt.call.cancel():
-            self._return((attempt, not_begun()))
+            self._returned((attempt, not_begun()))
         elif attempt.task_type.executor == "process" and attempt.task is not None:
             attempt.task.cancel()
 
@@ -192,7 +206,10 @@ class Executors:
             result: Raw | BaseException = result_of(attempt.context, returned)
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = timed_out_after(attempt.timeout, error) if attempt.timed_out and attempt.timeout else error
-        self._returns.put_paced((attempt, result), loop.loop)
+        if attempt.urgent:
+            self._returns.put((attempt, result))
+        else:
+            self._returns.put_paced((attempt, result), loop.loop)
 
     def _call(self, attempt: Attempt[Any]) -> None:
         """An attempt of a ``def`` handler, in its thread."""
@@ -228,6 +245,11 @@ class Executors:
         except BaseException as error:  # noqa: BLE001  (the boundary of an attempt)
             result = error
         self._return((attempt, result))
+
+    def _returned(self, end: tuple[Attempt[Any], Raw | BaseException]) -> None:
+        """The handler is through, though its end may have been reported before."""
+        self._in_threads.free(end[0])
+        self._return(end)
 
     def _return(self, end: tuple[Attempt[Any], Raw | BaseException]) -> None:
         attempt, result = end

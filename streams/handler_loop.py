@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,11 +17,14 @@ import uvloop
 
 from streams.attempt import Attempt
 from streams.mailbox import Mailbox
+from streams.scheduler import Room
 from streams.watch import LoopPulse
 
 _STOPS_WITHIN: Final = 2.0
 _AHEAD: Final = 0.004
 """Seconds within which the attempts that are let in ahead should have begun."""
+_AT_ONCE: Final = 0.0005
+"""Seconds that those take which are begun before the next look at who has come."""
 _AT_FIRST_AHEAD: Final = 16
 _FEWEST_AHEAD: Final = 1
 _MOST_AHEAD: Final = 256
@@ -37,6 +41,10 @@ def stand_back(nice: int) -> None:
     if nice and sys.platform == "linux":
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
+
+
+def _never() -> bool:
+    return False
 
 
 class HandlerLoop:
@@ -56,7 +64,7 @@ class HandlerLoop:
         self.name = name
         self.pulse = LoopPulse(name, busy=False)
         """By which the watch sees that a handler blocks the loop."""
-        # Each counted by one thread alone.
+        # Each counted by one thread alone; what is urgent is not among them.
         self._handed_over = 0
         self._begun = 0
         self.running: set[asyncio.Task[None]] = set()
@@ -68,7 +76,10 @@ class HandlerLoop:
         self._last_begun = 0.0
         self._asked_at = -1
         self._loop = uvloop.new_event_loop()
-        self._inbox: Mailbox[Attempt[Any]] = Mailbox(self._loop, self._begin)
+        self._inbox: Mailbox[Attempt[Any]] = Mailbox(self._loop, self._wait)
+        self._urgent: deque[Attempt[Any]] = deque()
+        self._others: deque[Attempt[Any]] = deque()
+        self._beginning = False
         self._stopping: Mailbox[Attempt[Any]] = Mailbox(self._loop, self._cancel)
         self._thread = threading.Thread(target=self._serve, name=f"handlers-{name}", daemon=True)
         self._thread.start()
@@ -79,18 +90,22 @@ class HandlerLoop:
         return self._loop
 
     @property
-    def has_room(self) -> bool:
-        """Whether another attempt would be begun within some milliseconds.
+    def room(self) -> Room:
+        """For whom there is room: another attempt of theirs would be begun within some milliseconds.
 
-        What waits here has no priority any more. A handler that computes keeps the others waiting, so few are let in
-        ahead of it; of handlers that wait, as many as can be begun in the same time.
+        A handler that computes keeps the others waiting, so few are let in ahead of it; of handlers that wait, as many
+        as can be begun in the same time. What is urgent passes them.
         """
-        return self._handed_over - self._begun < self._ahead
+        return Room.ANY if self._handed_over - self._begun < self._ahead else Room.HIGH_IN_ITS_SHARE
 
     def start(self, attempt: Attempt[Any]) -> None:
-        """From the worker's loop alone: begin an attempt."""
+        """From the worker's loop alone: begin an attempt.
+
+        Ordering: as they are started; what is urgent before all others that have not begun.
+        """
         self.pulse.busy = True
-        self._handed_over += 1
+        if not attempt.urgent:
+            self._handed_over += 1
         self._inbox.put(attempt)
 
     def cancel(self, attempt: Attempt[Any]) -> None:
@@ -130,27 +145,44 @@ class HandlerLoop:
         self._each += (min(now - self._last_begun, _LONGEST) - self._each) * _WEIGHT
         self._ahead = max(_FEWEST_AHEAD, min(_MOST_AHEAD, int(_AHEAD / max(self._each, 1e-6))))
         self._last_begun = now
-        self._begun += 1
+        if not attempt.urgent:
+            self._begun += 1
         left = self._handed_over - self._begun
         if left <= self._ahead // 2 and self._asked_at != self._handed_over:
             self._asked_at = self._handed_over
             self._hungry(self.name)
         return may_begin
 
-    def _begin(self, attempt: Attempt[Any]) -> None:
-        task = self._loop.create_task(self._run(self, attempt))
-        attempt.task = task
-        self.running.add(task)
-        task.add_done_callback(self._ended)
+    def _wait(self, attempt: Attempt[Any]) -> None:
+        (self._urgent if attempt.urgent else self._others).append(attempt)
+        if not self._beginning:
+            self._beginning = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Begin as many as take a moment, and look again who has come: one at a time of those that compute."""
+        self._inbox.collect()
+        for _ in range(max(1, int(_AT_ONCE / max(self._each, 1e-6)))):
+            waiting = self._urgent or self._others
+            if not waiting:
+                self._beginning = False
+                return
+            attempt = waiting.popleft()
+            task = attempt.task = self._loop.create_task(self._run(self, attempt))
+            self.running.add(task)
+            task.add_done_callback(self._ended)
+        self._loop.call_soon(self._begin)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self.running.discard(task)
-        self.pulse.busy = bool(self.running or self._inbox)
+        self.pulse.busy = bool(self.running or self._urgent or self._others or self._inbox)
 
     @staticmethod
     def _cancel(attempt: Attempt[Any]) -> None:
         if attempt.task is not None:
             attempt.task.cancel()
+        else:
+            attempt.may_begin = _never
 
     def _stop(self) -> None:
         for task in self.running:

@@ -25,6 +25,7 @@ BATCH: Final = 300
 _FOREVER: Final = 10.0 * 365 * 86400
 _NEVER_IDLE: Final = 20.0 * 86_400
 _BUFFERED_BATCHES: Final = 4
+_AT_ONCE: Final = 50
 _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
 
@@ -117,8 +118,12 @@ class LaneApp(faust.App):
         async for event in events:
             message = event.message
             # Records fetched before a rebalance come again from the committed offset; these copies are stale.
-            if message.generation_id == self.consumer_generation_id:
-                await admit(lane, cast("list[Record]", message.value))
+            records = cast("list[Record]", message.value)
+            for first in range(0, len(records), _AT_ONCE):
+                if message.generation_id != self.consumer_generation_id:
+                    break
+                await admit(lane, records[first : first + _AT_ONCE])
+                await asyncio.sleep(0)
 
 
 async def start_apps(apps: list[LaneApp]) -> None:

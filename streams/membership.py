@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import uvloop
 from aiokafka.errors import NoError, RebalanceInProgressError
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from faust.transport.drivers import aiokafka as driver
@@ -23,6 +24,10 @@ class MemberThread(driver.AIOKafkaConsumerThread):
     heard_at: float = 0.0
     """When that was sent which the group has answered, on the monotonic clock: not when the answer was looked at, which
     may have lain here through a freeze, and through the end of the lease."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, thread_loop=uvloop.new_event_loop(), **kwargs)  # less of its time holds the others up
+        self._close_thread_loop_on_stop = True
 
     async def on_start(self) -> None:
         """Start, and listen to what is said to the group."""

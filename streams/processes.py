@@ -107,11 +107,11 @@ class ProcessPool:
     Any kind of handler runs there; an ``async`` one on a loop of the process, one at a time like all others.
     """
 
-    def __init__(self, settings: Settings, imports: list[str]) -> None:
+    def __init__(self, settings: Settings, imports: list[str], places: int) -> None:
         self._settings = settings
         self._imports = imports
         self._idle: list[_HandlerProcess] = []
-        self._places = asyncio.Semaphore(settings.worker.processes)
+        self._places = asyncio.Semaphore(places)
 
     async def run(
         self,

@@ -15,7 +15,7 @@ from msgspec import Raw
 from laneway import crashpoints, tracing
 from laneway.context import Context
 from laneway.files import FileStore
-from laneway.registry import Registry
+from laneway.registry import Registry, TaskType
 from schemas.errors import LanewayError, TaskCancelledError
 from schemas.headers import trace_id_of
 from schemas.retry import Cancel, Retry, Verdict, describe, verdict
@@ -30,7 +30,7 @@ from streams.counts import Counts
 from streams.guard import CrashGuard
 from streams.outcomes import Outcomes
 from streams.rates import TokenBucket
-from streams.scheduler import SlotScheduler
+from streams.scheduler import Room, SlotScheduler
 from streams.work import Work
 
 log = structlog.get_logger(__name__)
@@ -44,8 +44,8 @@ HAND_BACK_WITHIN: Final = 1.0
 class Executor(Protocol):
     """Runs attempts and reports their ends; see ``Executors`` for what holds."""
 
-    def has_room(self, type_name: str) -> bool:
-        """Whether an attempt of a type would be begun soon."""
+    def room(self, task_type: TaskType) -> Room:
+        """For whom of a type there is room: an attempt of theirs would be begun soon."""
 
     def start(self, attempt: Attempt[Any]) -> None:
         """Begin an attempt."""
@@ -88,6 +88,7 @@ class Runs:
         self.handed_back: Callable[[Work], object]
         """Gets each work that was cut off by the end of the worker."""
         self._settings = settings
+        self._registry = registry
         self._outcomes = outcomes
         self._guard = guard
         self._lease_holds = lease_holds
@@ -175,12 +176,12 @@ class Runs:
     def fill(self, type_name: str) -> None:
         """Give every free slot to the task whose turn it is."""
         slots = self._slots[type_name]
-        has_room = self.executors.has_room
+        room, task_type = self.executors.room, self._registry[type_name]
         bucket = self._rates.get(type_name)
-        while not self._closing and has_room(type_name):
+        while not self._closing and (for_whom := room(task_type)) is not Room.NONE:
             if bucket is not None and self._throttle(type_name, bucket):
                 break
-            work = slots.take()
+            work = slots.take(for_whom)
             if work is None:
                 break
             lane = work.source.partition.lane
@@ -257,7 +258,7 @@ class Runs:
             shadow=work.shadow_of is not None,
         )
         payload = bytes(task.payload)
-        work.attempt = Attempt(work, task_type, payload, context, timeout)
+        work.attempt = Attempt(work, task_type, payload, context, timeout, urgent=work.urgent)
         work.attempt.may_begin = partial(self._may_begin, work)
         suspect = self._guard.suspect(task.id, task.generation)
         if suspect is not None:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from enum import Enum
 from typing import Final, Generic, TypeVar
 
 from schemas.task import Priority
@@ -11,6 +12,17 @@ Item = TypeVar("Item")
 
 WEIGHTS: Final[Mapping[Priority, int]] = {Priority.HIGH: 8, Priority.NORMAL: 4, Priority.LOW: 2}
 AGE_BOUND: Final = timedelta(seconds=10)
+
+
+class Room(Enum):
+    """Who may start beside what was started already: where handlers run there can be less room than there are slots."""
+
+    NONE = 0
+    HIGH = 1
+    """Only ``high``: its own place is left."""
+    HIGH_IN_ITS_SHARE = 2
+    """Only ``high``, as often as it is its turn among others that have work: it passes what waits there."""
+    ANY = 3
 
 
 class _Lane(Generic[Item]):
@@ -81,13 +93,15 @@ class SlotScheduler(Generic[Item]):
         """Whether a lane is held."""
         return self._lanes[priority].held
 
-    def take(self) -> Item | None:
-        """Give a free slot to the one whose turn it is; ``None`` when no slot or nobody is there."""
-        if self.running >= self.slots:
+    def take(self, room: Room = Room.ANY) -> Item | None:
+        """Give a free slot to the one whose turn it is; ``None`` when no slot, no room or nobody is there."""
+        if self.running >= self.slots or room is Room.NONE:
             return None
         # The last free slot is for `high` alone, so that a burst of it never waits for a slot to turn over.
-        if self.slots > 1 and self.running - self._high_running >= self.slots - 1:
-            return self._start(self._high) if self._high.waiting and not self._high.held else None
+        if room is not Room.ANY or (self.slots > 1 and self.running - self._high_running >= self.slots - 1):
+            high = self._high
+            its_turn = room is not Room.HIGH_IN_ITS_SHARE or high.deficit > 0
+            return self._start(high) if high.waiting and not high.held and its_turn else None
         ready = [lane for lane in self._in_order if lane.waiting and not lane.held]
         if not ready:
             return None

@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 
 _TICK: Final = 0.025
 _TRY_AGAIN_AFTER: Final = 1.0
-_SWITCH_INTERVAL: Final = 0.001
+_SWITCH_INTERVAL: Final = 0.0005
 _BEGIN_BOUND: Final = 10.0
 _APP_STOP_BOUND: Final = 10.0
 _LAST_APPENDS_WITHIN: Final = 2.0
@@ -149,7 +149,12 @@ class Worker:
         producer = open_sink(self._settings, self.name)
         publisher = Publisher(self._topics, self._settings.kafka.partitions, self.name)
         outcomes = Outcomes(producer, publisher, self._lease_holds, self._counts)
-        guard = CrashGuard(self._settings, ProcessPool(self._settings, self._imports), producer, self.name)
+        guard = CrashGuard(
+            self._settings,
+            ProcessPool(self._settings, self._imports, self._settings.worker.processes),
+            producer,
+            self.name,
+        )
         watch = Watch(
             self._pulse,
             self._standing,

@@ -1,8 +1,10 @@
 """How long one task takes: on a quiet system, and on one that is flooded."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -44,13 +46,25 @@ async def open_loop(bench: Bench, url: str, type_name: str, priority: str, rate:
     async with AsyncClient(url) as client:
         for _ in range(_WARM_UP):
             await _one(client, type_name, priority, time.monotonic(), within)
-        began = time.monotonic()
-        tasks = []
-        for number in range(max(1, int(rate * seconds))):
-            due_at = began + number / rate
-            await asyncio.sleep(due_at - time.monotonic())
-            tasks.append(asyncio.create_task(_one(client, type_name, priority, due_at, within)))
-        return list(await asyncio.gather(*tasks))
+        with _no_garbage_collected():
+            began = time.monotonic()
+            tasks = []
+            for number in range(max(1, int(rate * seconds))):
+                due_at = began + number / rate
+                await asyncio.sleep(due_at - time.monotonic())
+                tasks.append(asyncio.create_task(_one(client, type_name, priority, due_at, within)))
+            return list(await asyncio.gather(*tasks))
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """Tens of thousands of outcomes that the benchmark itself has gathered by then are not looked through meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def told(samples: list[Sample], outcomes: Outcomes, patience: float) -> Figures:

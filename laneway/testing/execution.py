@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import Raw
 
 from laneway.files import FileStore
-from laneway.registry import Registry
+from laneway.registry import Registry, TaskType
 from laneway.testing.crashes import Crash, Crashes
 from laneway.testing.lives import Life, Run
 from laneway.testing.loop import VirtualLoop
@@ -28,6 +28,7 @@ from streams.attempt import (
     timed_out_after,
 )
 from streams.processes import HandlerProcessError, Job
+from streams.scheduler import Room
 
 _CRASHED: Final = "SIGSEGV"
 _ENDS: Final = (Exception, asyncio.CancelledError, SystemExit, Crash)
@@ -70,9 +71,9 @@ class VirtualExecutors:
         self._reported = reported
         self._open: dict[Attempt[Any], Run] = {}
 
-    def has_room(self, type_name: str) -> bool:
-        """As long as the process lives."""
-        return not self._life.dead
+    def room(self, task_type: TaskType) -> Room:
+        """For all, as long as the process lives."""
+        return Room.NONE if self._life.dead else Room.ANY
 
     def start(self, attempt: Attempt[Any]) -> None:
         """Begin an attempt."""

@@ -144,3 +144,10 @@ def busy(payload: dict[str, Any], ctx: Context) -> None:
     _note(payload["path"], f"start {ctx.task_id}")
     while True:
         pass
+
+
+@task("test.idle", retry=RetryPolicy(max_attempts=1))
+def idle(payload: dict[str, Any], ctx: Context) -> None:
+    """Note the start in the file ``path``, and keep the thread for very long."""
+    _note(payload["path"], f"start {ctx.task_id}")
+    time.sleep(600)

@@ -1,6 +1,7 @@
 """A handler loop lets in few attempts ahead of handlers that compute, and many ahead of those that wait."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -9,6 +10,7 @@ import pytest
 
 from streams.attempt import Attempt
 from streams.handler_loop import HandlerLoop
+from streams.scheduler import Room
 from tests.support.waiting import eventually
 
 
@@ -33,7 +35,7 @@ async def run_through(count: int, handler: Callable[[], Any]) -> tuple[HandlerLo
     loop = HandlerLoop("test", run, lambda _: None, 0)
     begun = 0
     while ended < count:
-        while begun < count and loop.has_room:
+        while begun < count and loop.room is Room.ANY:
             loop.start(attempt())
             begun += 1
             if begun > count // 2:
@@ -99,3 +101,49 @@ async def test_all_that_wait_run_at_once() -> None:
     loop.close()
     assert waiting == 200
     await eventually(lambda: not loop.alive)
+
+
+async def test_what_is_urgent_begins_before_what_waits_there() -> None:
+    begun: list[str] = []
+    names: dict[Attempt[Any], str] = {}
+    gate = threading.Event()
+
+    async def run(loop: HandlerLoop, one: Attempt[Any]) -> None:
+        loop.begun(one)
+        begun.append(names[one])
+        if len(begun) == 1:
+            gate.wait(10)  # a handler that computes
+        burn()
+
+    loop = HandlerLoop("test", run, lambda _: None, 0)
+    for name in ("first", "second", "third", "urgent"):
+        one = attempt()
+        one.urgent = name == "urgent"
+        names[one] = name
+        loop.start(one)
+        if name == "first":
+            await eventually(lambda: begun == ["first"], within=10)
+    gate.set()
+    await eventually(lambda: len(begun) == 4, within=10)
+    loop.close()
+    assert begun.index("urgent") < begun.index("third")
+
+
+async def test_what_is_cancelled_before_it_begins_never_does() -> None:
+    began: list[bool] = []
+    gate = threading.Event()
+
+    async def run(loop: HandlerLoop, one: Attempt[Any]) -> None:
+        began.append(loop.begun(one))
+        gate.wait(10)
+
+    loop = HandlerLoop("test", run, lambda _: None, 0)
+    first, second = attempt(), attempt()
+    loop.start(first)
+    await eventually(lambda: began == [True], within=10)
+    loop.start(second)
+    loop.cancel(second)
+    gate.set()
+    await eventually(lambda: len(began) == 2, within=10)
+    loop.close()
+    assert began == [True, False]

@@ -6,9 +6,11 @@ from typing import Any, cast
 
 import pytest
 
+from laneway.registry import Registry
 from schemas.settings import Settings
 from schemas.task import Lane, Priority
 from streams.runs import Runs
+from streams.scheduler import Room
 from tests.support import works
 
 LANE = Lane("email", Priority.LOW)
@@ -20,8 +22,8 @@ class Executor:
     def __init__(self) -> None:
         self.taken: list[Any] = []
 
-    def has_room(self, _: str) -> bool:
-        return True
+    def room(self, _: object) -> Room:
+        return Room.ANY
 
     def start(self, attempt: Any) -> None:
         self.taken.append(attempt)
@@ -39,15 +41,12 @@ async def test_a_handler_is_called_only_as_long_as_the_task_is_ours(
     fenced: bool, lease: bool, may: bool, tmp_path: Path
 ) -> None:
     held = [True]
-    nothing = SimpleNamespace(
-        suspect=lambda *_: None,
-        begin=lambda _: 1,
-        started=lambda _: None,
-        every=[SimpleNamespace(name="email", rate=None)],
-    )
+    nothing = SimpleNamespace(suspect=lambda *_: None, begin=lambda _: 1, started=lambda _: None)
+    registry = Registry()
+    registry.task("email")(lambda payload: payload)
     runs = Runs(
         Settings(data_dir=tmp_path),
-        cast("Any", nothing),
+        registry,
         cast("Any", nothing),
         cast("Any", nothing),
         lambda _: held[0],

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.task import Priority
-from streams.scheduler import WEIGHTS, SlotScheduler
+from streams.scheduler import WEIGHTS, Room, SlotScheduler
 
 HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
 
@@ -161,3 +161,26 @@ def test_a_long_queue_does_not_count_as_age() -> None:
         slots.release(LOW)
     slots.add(HIGH, HIGH)
     assert slots.take() is HIGH
+
+
+def test_where_only_high_has_room_nobody_else_starts() -> None:
+    slots = scheduler(8)
+    slots.add(LOW, LOW)
+    assert slots.take(Room.HIGH) is None
+    slots.add(HIGH, HIGH)
+    assert slots.take(Room.NONE) is None
+    assert slots.take(Room.HIGH) is HIGH
+
+
+def test_high_passes_others_no_more_often_than_its_share_allows() -> None:
+    slots = scheduler(100)
+    for _ in range(60):
+        slots.add(HIGH, HIGH)
+        slots.add(LOW, LOW)
+    passed = 0
+    while slots.take(Room.HIGH_IN_ITS_SHARE) is HIGH:
+        passed += 1
+    assert passed == WEIGHTS[HIGH]
+    # What is left of the round is theirs whom it passed; the next one brings its share anew.
+    assert [slots.take() for _ in range(3)] == [LOW, LOW, HIGH]
+    assert slots.take(Room.HIGH_IN_ITS_SHARE) is HIGH
