@@ -64,9 +64,9 @@ class HandlerLoop:
         self.name = name
         self.pulse = LoopPulse(name, busy=False)
         """By which the watch sees that a handler blocks the loop."""
-        # Each counted by one thread alone; what is urgent is not among them.
-        self._handed_over = 0
-        self._begun = 0
+        # Of others, and of what is urgent; each counted by one thread alone.
+        self._handed_over = [0, 0]
+        self._begun = [0, 0]
         self.running: set[asyncio.Task[None]] = set()
         self._run = run
         self._hungry = hungry
@@ -74,7 +74,7 @@ class HandlerLoop:
         self._each = 0.0
         """CPU seconds from the begin of one attempt to that of the next; a moving average."""
         self._last_begun = 0.0
-        self._asked_at = -1
+        self._asked_at = [-1, -1]
         self._loop = uvloop.new_event_loop()
         self._inbox: Mailbox[Attempt[Any]] = Mailbox(self._loop, self._wait)
         self._urgent: deque[Attempt[Any]] = deque()
@@ -96,7 +96,14 @@ class HandlerLoop:
         A handler that computes keeps the others waiting, so few are let in ahead of it; of handlers that wait, as many
         as can be begun in the same time. What is urgent passes them.
         """
-        return Room.ANY if self._handed_over - self._begun < self._ahead else Room.HIGH_IN_ITS_SHARE
+        urgent = self._left(urgent=True)
+        if urgent >= self._ahead:
+            return Room.NONE
+        return Room.ANY if self._left(urgent=False) + urgent < self._ahead else Room.HIGH_IN_ITS_SHARE
+
+    def _left(self, *, urgent: bool) -> int:
+        """How many have not begun; from any thread."""
+        return self._handed_over[urgent] - self._begun[urgent]
 
     def start(self, attempt: Attempt[Any]) -> None:
         """From the worker's loop alone: begin an attempt.
@@ -104,8 +111,7 @@ class HandlerLoop:
         Ordering: as they are started; what is urgent before all others that have not begun.
         """
         self.pulse.busy = True
-        if not attempt.urgent:
-            self._handed_over += 1
+        self._handed_over[attempt.urgent] += 1
         self._inbox.put(attempt)
 
     def cancel(self, attempt: Attempt[Any]) -> None:
@@ -145,11 +151,11 @@ class HandlerLoop:
         self._each += (min(now - self._last_begun, _LONGEST) - self._each) * _WEIGHT
         self._ahead = max(_FEWEST_AHEAD, min(_MOST_AHEAD, int(_AHEAD / max(self._each, 1e-6))))
         self._last_begun = now
-        if not attempt.urgent:
-            self._begun += 1
-        left = self._handed_over - self._begun
-        if left <= self._ahead // 2 and self._asked_at != self._handed_over:
-            self._asked_at = self._handed_over
+        self._begun[attempt.urgent] += 1
+        left = self._left(urgent=True) + (0 if attempt.urgent else self._left(urgent=False))
+        handed_over = sum(self._handed_over)
+        if left <= self._ahead // 2 and self._asked_at[attempt.urgent] != handed_over:
+            self._asked_at[attempt.urgent] = handed_over
             self._hungry(self.name)
         return may_begin
 

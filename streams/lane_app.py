@@ -26,6 +26,7 @@ _FOREVER: Final = 10.0 * 365 * 86400
 _NEVER_IDLE: Final = 20.0 * 86_400
 _BUFFERED_BATCHES: Final = 4
 _AT_ONCE: Final = 50
+"""Records that are admitted before the loop looks at what else there is: a millisecond or two."""
 _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
 
@@ -120,10 +121,11 @@ class LaneApp(faust.App):
             # Records fetched before a rebalance come again from the committed offset; these copies are stale.
             records = cast("list[Record]", message.value)
             for first in range(0, len(records), _AT_ONCE):
+                if first:
+                    await asyncio.sleep(0)
                 if message.generation_id != self.consumer_generation_id:
                     break
                 await admit(lane, records[first : first + _AT_ONCE])
-                await asyncio.sleep(0)
 
 
 async def start_apps(apps: list[LaneApp]) -> None:

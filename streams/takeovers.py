@@ -127,7 +127,9 @@ class Takeovers:
             log.warning("done-markers not read yet, tried again", lane=str(lane), said=str(error) or repr(error))
             for partition in () if read else mine.values():
                 partition.heard_out_at = 0.0  # the brokers may have stood still: what they keep comes after that
-            await asyncio.sleep(_TRY_AGAIN_AFTER)
+            again_at = self._loop.time() + _TRY_AGAIN_AFTER
+            while self._loop.time() < again_at and not all(each.revoked for each in mine.values()):  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_EVERY)
         else:
             for number, takeover in taken.items():
                 if not mine[number].revoked:

@@ -39,7 +39,7 @@ async def run_through(count: int, handler: Callable[[], Any]) -> tuple[HandlerLo
             loop.start(attempt())
             begun += 1
             if begun > count // 2:
-                most = max(most, loop._handed_over - loop._begun)
+                most = max(most, loop._left(urgent=False))
         await asyncio.sleep(0.0005)
     return loop, most
 
@@ -147,3 +147,24 @@ async def test_what_is_cancelled_before_it_begins_never_does() -> None:
     await eventually(lambda: len(began) == 2, within=10)
     loop.close()
     assert began == [True, False]
+
+
+async def test_what_is_urgent_is_let_in_ahead_no_more_than_others() -> None:
+    gate = threading.Event()
+
+    async def run(loop: HandlerLoop, one: Attempt[Any]) -> None:
+        loop.begun(one)
+        gate.wait(10)
+
+    loop = HandlerLoop("test", run, lambda _: None, 0)
+    rooms: list[Room] = []
+    while loop.room is not Room.NONE and len(rooms) < 1_000:
+        rooms.append(loop.room)
+        one = attempt()
+        one.urgent = loop.room is not Room.ANY
+        loop.start(one)
+    assert {Room.ANY, Room.HIGH_IN_ITS_SHARE} == set(rooms)
+    assert rooms.count(Room.HIGH_IN_ITS_SHARE) <= loop._ahead
+    gate.set()
+    await eventually(lambda: loop.room is Room.ANY, within=10)
+    loop.close()

@@ -202,3 +202,13 @@ async def test_the_last_words_of_who_claimed_have_their_time_again_after_a_broke
         stood_still_until = time.monotonic()
         await eventually(lambda: runs.due == [5], within=10)
         assert time.monotonic() - stood_still_until >= LAST_WORDS_WITHIN
+
+
+async def test_a_failure_holds_up_no_later_assignment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(takeovers, "_TRY_AGAIN_AFTER", 60)
+    world = World(handed_over=True)
+    world.troubles.append(BrokerUnavailableError("the group is rebalancing"))
+    async with taking_over(world, tmp_path) as (made, _):
+        await eventually(lambda: not world.troubles, within=10)
+        made.assigned(LANE, {0}, "member")
+        await eventually(lambda: not made.unopened(), within=10)
