@@ -248,8 +248,10 @@ class Executors:
 
     def _returned(self, end: tuple[Attempt[Any], Raw | BaseException]) -> None:
         """The handler is through, though its end may have been reported before."""
-        self._in_threads.free(end[0])
-        self._return(end)
+        try:
+            self._return(end)
+        finally:
+            self._in_threads.free(end[0])
 
     def _return(self, end: tuple[Attempt[Any], Raw | BaseException]) -> None:
         attempt, result = end

@@ -74,7 +74,8 @@ class HandlerLoop:
         self._each = 0.0
         """CPU seconds from the begin of one attempt to that of the next; a moving average."""
         self._last_begun = 0.0
-        self._asked_at = [-1, -1]
+        self._refused = False
+        """Whether somebody asked for room and there was none for all."""
         self._loop = uvloop.new_event_loop()
         self._inbox: Mailbox[Attempt[Any]] = Mailbox(self._loop, self._wait)
         self._urgent: deque[Attempt[Any]] = deque()
@@ -96,6 +97,13 @@ class HandlerLoop:
         A handler that computes keeps the others waiting, so few are let in ahead of it; of handlers that wait, as many
         as can be begun in the same time. What is urgent passes them.
         """
+        room = self._room()
+        if room is not Room.ANY:
+            self._refused = True
+            room = self._room()  # whoever begins now sees that somebody was refused; whoever did just before is seen
+        return room
+
+    def _room(self) -> Room:
         urgent = self._left(urgent=True)
         if urgent >= self._ahead:
             return Room.NONE
@@ -153,9 +161,8 @@ class HandlerLoop:
         self._last_begun = now
         self._begun[attempt.urgent] += 1
         left = self._left(urgent=True) + (0 if attempt.urgent else self._left(urgent=False))
-        handed_over = sum(self._handed_over)
-        if left <= self._ahead // 2 and self._asked_at[attempt.urgent] != handed_over:
-            self._asked_at[attempt.urgent] = handed_over
+        if self._refused and left <= self._ahead // 2:
+            self._refused = False
             self._hungry(self.name)
         return may_begin
 
@@ -185,9 +192,9 @@ class HandlerLoop:
 
     @staticmethod
     def _cancel(attempt: Attempt[Any]) -> None:
-        if attempt.task is not None:
+        if attempt.task is not None and attempt.began is not None:
             attempt.task.cancel()
-        else:
+        else:  # a task that is cancelled before its first step would tell nobody of its end
             attempt.may_begin = _never
 
     def _stop(self) -> None:

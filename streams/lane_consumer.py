@@ -320,9 +320,12 @@ class LaneConsumer(driver.Consumer):
         }
         if not commits:
             return
-        committing = asyncio.run_coroutine_threadsafe(self._commit_in_thread(commits), self._thread.thread_loop)
-        done, _ = await asyncio.wait([asyncio.wrap_future(committing)], timeout=_COMMITTED_WITHIN)
-        if not done or not committing.result():
+        answered = await self._answered()
+        if answered:
+            committing = self._commit_in_thread(commits)
+            self._committing = asyncio.run_coroutine_threadsafe(committing, self._thread.thread_loop)
+            answered = await self._answered() and self._committing.result()
+        if not answered:
             raise BrokerUnavailableError(f"the coordinator of {self.app.lane} takes no commits now")
 
     async def alive(self) -> frozenset[str]:

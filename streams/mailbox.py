@@ -23,6 +23,8 @@ class Mailbox(Generic[Item]):
         self._take = take
         self._items: deque[Item] = deque()
         self._woken = False
+        self._paced = False
+        """Whether it will be woken a little later."""
         self._woken_at = 0.0
 
     def __len__(self) -> int:
@@ -31,12 +33,7 @@ class Mailbox(Generic[Item]):
     def put(self, item: Item) -> None:
         """From any thread: have ``item`` taken. Once the receiver's loop is closed nobody takes it any more."""
         self._items.append(item)
-        if not self._woken:
-            self._woken = True
-            try:
-                self._receiver.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed
-                self._woken = False
+        self._wake()
 
     def put_paced(self, item: Item, sender: asyncio.AbstractEventLoop) -> None:
         """From the loop ``sender``: have ``item`` taken, a little later when another was a moment ago.
@@ -45,25 +42,32 @@ class Mailbox(Generic[Item]):
         that is blocked may not come to it: the receiver looks by itself now and then (``collect``).
         """
         self._items.append(item)
-        if not self._woken:
-            self._woken = True
+        if not (self._woken or self._paced):
             wait = self._woken_at + PACE - sender.time()
             if wait <= 0:
-                self._wake(sender)
+                self._wake_paced(sender)
             else:
-                sender.call_later(wait, self._wake, sender)
+                self._paced = True
+                sender.call_later(wait, self._wake_paced, sender)
 
     def collect(self) -> None:
         """On the receiver: take what there is, woken or not."""
         if self._items:
             self._drain()
 
-    def _wake(self, sender: asyncio.AbstractEventLoop) -> None:
+    def _wake_paced(self, sender: asyncio.AbstractEventLoop) -> None:
+        self._paced = False
         self._woken_at = sender.time()
-        try:
-            self._receiver.call_soon_threadsafe(self._drain)
-        except RuntimeError:  # the loop is closed
-            self._woken = False
+        if self._items:
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            try:
+                self._receiver.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop is closed
+                self._woken = False
 
     def _drain(self) -> None:
         # Cleared first: whatever is put from here on wakes us again, so none is left lying.

@@ -44,5 +44,11 @@ class Places:
         self._taken.discard(attempt)
         self._others -= not attempt.urgent
         refused, self._refused = self._refused, {}
+        served = []
         for type_name in refused:
+            taken = len(self._taken)
             self._on_room(type_name)
+            if len(self._taken) > taken and type_name in self._refused:
+                served.append(type_name)
+        for type_name in served:  # behind those that got nothing
+            self._refused[type_name] = self._refused.pop(type_name)

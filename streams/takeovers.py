@@ -120,9 +120,9 @@ class Takeovers:
                 mine[number].heard_out_at = self._loop.time() + LAST_WORDS_WITHIN
                 mine[number].alive = alive
             with_old_records = [number for number, found in taken.items() if found.start < found.redelivered_until]
-            await consumer.own(found)
             await self._control.current(set(mine))
             self._guard.learn(await self._loop.run_in_executor(thread, self._suspects.read, with_old_records))
+            await consumer.own({number: commit for number, commit in found.items() if not mine[number].revoked})
         except (BrokerUnavailableError, KafkaError) as error:
             log.warning("done-markers not read yet, tried again", lane=str(lane), said=str(error) or repr(error))
             for partition in () if read else mine.values():

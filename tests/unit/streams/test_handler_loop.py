@@ -168,3 +168,25 @@ async def test_what_is_urgent_is_let_in_ahead_no_more_than_others() -> None:
     gate.set()
     await eventually(lambda: loop.room is Room.ANY, within=10)
     loop.close()
+
+
+async def test_each_that_is_cancelled_reports_its_end_whenever_that_is() -> None:
+    ended: set[Attempt[Any]] = set()
+
+    async def run(loop: HandlerLoop, one: Attempt[Any]) -> None:
+        try:
+            if loop.begun(one):
+                await asyncio.sleep(60)
+        finally:
+            ended.add(one)
+
+    loop = HandlerLoop("test", run, lambda _: None, 0)
+    started = [attempt() for _ in range(200)]
+    for one in started:
+        loop.start(one)
+        loop.cancel(one)
+    await asyncio.sleep(0.1)
+    for one in started:  # those that had begun when they were cancelled first
+        loop.cancel(one)
+    await eventually(lambda: len(ended) == 200, within=10)
+    loop.close()

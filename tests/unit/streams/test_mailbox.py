@@ -50,6 +50,20 @@ async def test_a_receiver_that_looks_does_not_depend_on_the_sender() -> None:
         blocked.close()
 
 
+async def test_what_is_put_waits_for_no_paced_one() -> None:
+    taken: list[int] = []
+    mailbox: Mailbox[int] = Mailbox(asyncio.get_running_loop(), taken.append)
+    blocked = asyncio.new_event_loop()  # a handler keeps it from what it was told to do later
+    try:
+        mailbox._woken_at = blocked.time() + 1
+        mailbox.put_paced(1, blocked)
+        mailbox.put(2)
+        await asyncio.sleep(0.01)
+        assert taken == [1, 2]
+    finally:
+        blocked.close()
+
+
 async def test_one_that_cannot_be_taken_does_not_strand_the_others() -> None:
     taken: list[int] = []
 

@@ -31,6 +31,24 @@ def test_high_takes_places_of_all_and_leaves_them_their_share() -> None:
     assert places.room("a") is Room.NONE
 
 
+def test_types_that_always_have_more_take_turns() -> None:
+    started: list[str] = []
+    running: list[Attempt[None]] = []
+
+    def fill(name: str) -> None:
+        while places.room(name) is Room.ANY:
+            running.append(attempt())
+            places.take(running[-1])
+            started.append(name)
+
+    places = Places(2, fill)
+    for name in "abc":
+        fill(name)
+    for _ in range(300):
+        places.free(running.pop(0))
+    assert {name: started.count(name) for name in "abc"} == {"a": 102, "b": 100, "c": 100}
+
+
 def test_whoever_was_refused_is_told_in_turn() -> None:
     told: list[str] = []
     places = Places(1, told.append)
