@@ -25,8 +25,8 @@ BATCH: Final = 300
 _FOREVER: Final = 10.0 * 365 * 86400
 _NEVER_IDLE: Final = 20.0 * 86_400
 _BUFFERED_BATCHES: Final = 4
-_AT_ONCE: Final = 50
-"""Records that are admitted before the loop looks at what else there is: a millisecond or two."""
+_AT_ONCE: Final = 100
+"""Records that are admitted before the loop looks at what else there is: two or three milliseconds."""
 _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
 
