@@ -47,10 +47,9 @@ class Memberships:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._holder = _holder(path.with_suffix(".lock")) if path is not None else ""
-        self._present: frozenset[Member] = frozenset()
         self.left_behind = self._read()
         """Members that processes of this name left, as far as they are certainly dead and not known to be out."""
-        self._noted: frozenset[Member] = frozenset(self.left_behind)
+        self._noted = set(self.left_behind)
 
     def _read(self) -> set[Member]:
         """What the file says, if it was written under the lock that this process holds now.
@@ -67,9 +66,10 @@ class Memberships:
 
     def note(self, present: Mapping[str, str]) -> None:
         """Note the present member ids by group, and whoever is still left behind, where that has changed."""
-        self._present = frozenset(Member(group, member_id) for group, member_id in present.items())
-        members = self._present | self.left_behind
-        if self._path is None or not self._holder or members == self._noted:
+        if self._path is None or not self._holder:
+            return
+        members = self.left_behind | {Member(group, member_id) for group, member_id in present.items()}
+        if members == self._noted:
             return
         self._noted = members
         unfinished = self._path.with_name(f"{self._path.name}.tmp")

@@ -275,14 +275,19 @@ class LaneConsumer(driver.Consumer):
             return False
         if crashpoints.armed:
             crashpoints.reached("before_commit")
-        self._committing = asyncio.run_coroutine_threadsafe(self._commit_in_thread(new), self._thread.thread_loop)
-        if not await self._answered():
-            log.warning("commit not answered yet", lane=str(self.app.lane))
-            return False
-        if not self._committing.result():
+        if not await self._committed(new):
             return False
         self._last_commit.update(new)
         return True
+
+    async def _committed(self, commits: Mapping[TP, tuple[int, str]]) -> bool:
+        """Whether the broker has taken these commits, within bounds; whoever calls has waited for those before."""
+        committing = asyncio.run_coroutine_threadsafe(self._commit_in_thread(commits), self._thread.thread_loop)
+        self._committing = committing
+        if not await self._answered():
+            log.warning("commit not answered yet", lane=str(self.app.lane))
+            return False
+        return committing.result()
 
     async def _answered(self) -> bool:
         """Wait for the commit that is under way, within bounds.
@@ -318,14 +323,7 @@ class LaneConsumer(driver.Consumer):
             for number, (commit, note) in notes.items()
             if note.handed_over
         }
-        if not commits:
-            return
-        answered = await self._answered()
-        if answered:
-            committing = self._commit_in_thread(commits)
-            self._committing = asyncio.run_coroutine_threadsafe(committing, self._thread.thread_loop)
-            answered = await self._answered() and self._committing.result()
-        if not answered:
+        if commits and not (await self._answered() and await self._committed(commits)):
             raise BrokerUnavailableError(f"the coordinator of {self.app.lane} takes no commits now")
 
     async def alive(self) -> frozenset[str]:

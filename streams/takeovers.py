@@ -143,7 +143,7 @@ class Takeovers:
         partition.read_from = takeover.read_from
         partition.read_until = takeover.read_until
         partition.told(takeover.moved_on.values())
-        claimants = frozenset(partition.claims.values())
+        claimants = partition.claimants
         # Who had gone before its last words were waited for has said them; all others are followed until that is sure.
         partition.alive = alive | (claimants & partition.alive if partition.heard_out_at else claimants)
         self._dispatcher.open_partition(partition)
@@ -176,8 +176,7 @@ class Takeovers:
             return
         partition.read_until = news.read_until
         partition.told(news.moved_on.values())
-        claimants = frozenset(partition.claims.values())
-        may_speak = partition.last_words.may_speak(claimants, alive, asked_at, self._loop.time())
+        may_speak = partition.last_words.may_speak(partition.claimants, alive, asked_at, self._loop.time())
         self._dispatcher.learned(partition, asked, may_speak)
 
 

@@ -115,6 +115,11 @@ class Partition:
                 else:
                     self.claims.pop(status.id, None)
 
+    @property
+    def claimants(self) -> frozenset[str]:
+        """Who was told to run something of it."""
+        return frozenset(self.claims.values())
+
     def forget_told(self) -> None:
         """Nothing is delivered any more of which others could have told."""
         self.moved_on = {}

@@ -69,6 +69,12 @@ class World:
     def leave(self) -> None:
         self._alive = frozenset()
 
+    async def missed(self) -> None:
+        """Leave, and wait until that was seen."""
+        self.leave()
+        looked = len(self.asked)
+        await eventually(lambda: len(self.asked) >= looked + 4, within=10)
+
     async def committed_before(self, _: object) -> dict[int, Any]:
         return {}
 
@@ -172,9 +178,7 @@ async def test_an_end_among_the_last_words_counts(tmp_path: Path, monkeypatch: p
     world = World(handed_over=True, told=CLAIMED, alive=frozenset({"m1"}))
     async with taking_over(world, tmp_path) as (made, runs):
         await eventually(made.with_parked, within=10)
-        world.leave()
-        looked = len(world.asked)
-        await eventually(lambda: len(world.asked) >= looked + 4, within=10)  # it was seen to be gone
+        await world.missed()
         world.told = ENDED
         await eventually(lambda: world.repaired, within=10)
         assert runs.due == []
@@ -194,9 +198,7 @@ async def test_the_last_words_of_who_claimed_have_their_time_again_after_a_broke
     world = World(handed_over=True, told=CLAIMED, alive=frozenset({"m1"}))
     async with taking_over(world, tmp_path) as (made, runs):
         await eventually(made.with_parked, within=10)
-        world.leave()
-        looked = len(world.asked)
-        await eventually(lambda: len(world.asked) >= looked + 4, within=10)  # it was seen to be gone
+        await world.missed()
         world.troubles.append(BrokerUnavailableError("stands still"))
         await eventually(lambda: not world.troubles, within=10)
         stood_still_until = time.monotonic()
