@@ -6,6 +6,7 @@ lets each partition's fetched records through as one, ``LaneConsumer`` wraps the
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import cached_property
 from typing import Any, Final, cast
 
 import faust
@@ -13,6 +14,7 @@ from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import EventT, StreamT
 from mode.supervisors import CrashingSupervisor
+from mode.utils.queues import FlowControlEvent
 
 from schemas.settings import Settings
 from schemas.task import Lane
@@ -38,6 +40,19 @@ class _NoTables(TableManager):
         """Start what hands the records over."""
         await self._update_channels()
         await self.recovery.start()
+
+
+class _FlowControl(FlowControlEvent):
+    """Resumes without emptying the streams.
+
+    Faust's own throws away what came after the last seek of a rebalance, when the flow was on by then: no other seek
+    follows, and nothing comes of it before the next rebalance. What comes twice the trackers recognise.
+    """
+
+    def resume(self) -> None:
+        """Let records into the streams again."""
+        self._suspend.clear()
+        self._resume.set()
 
 
 class _LaneTransport(driver.Transport):
@@ -98,6 +113,11 @@ class LaneApp(faust.App):
 
     def _create_directories(self) -> None:
         """None: there are no tables to keep in the folder that somebody happened to start a worker in."""
+
+    @cached_property
+    def flow_control(self) -> FlowControlEvent:
+        """What lets records into the streams; emptied by each rebalance, before it seeks."""
+        return _FlowControl(loop=self.loop)
 
     def _new_transport(self) -> driver.Transport:
         return _LaneTransport(self.conf.broker_consumer, self)

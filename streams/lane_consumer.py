@@ -82,6 +82,7 @@ class LaneConsumer(driver.Consumer):
         self._asked_again: dict[TP, int] = {}
         """Where a partition was read anew because what came lay beyond what was expected."""
         self._assignments = 0
+        self._between_assignments = False
         self._room = asyncio.Event()
         """Set when a partition that was full, or held, is wanted again."""
 
@@ -130,6 +131,11 @@ class LaneConsumer(driver.Consumer):
         """A stream has room for a partition again."""
         super().on_buffer_drop(tp)
         self._room.set()
+
+    def resume_flow(self) -> None:
+        """As Faust's, but not for a rebalance that another one has overtaken: that one seeks first, and then resumes."""
+        if not self._between_assignments:
+            super().resume_flow()
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         """Fetch these again."""
@@ -233,6 +239,7 @@ class LaneConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Hand over and commit what is done while the partitions are still ours, then let go of them."""
+        self._between_assignments = True
         numbers = {tp.partition for tp in revoked}
         if self._thread.member_id == self.app.member_id:
             await self.app.partitions.release(self.app.lane, numbers)
@@ -251,6 +258,7 @@ class LaneConsumer(driver.Consumer):
                 self.app.partitions.membership_lost(self.app.lane)
             self.app.member_id = member_id
         self._assignments += 1
+        self._between_assignments = False
         self._expected.clear()
         self.app.partitions.assigned(self.app.lane, {tp.partition for tp in assigned}, member_id)
         await super().on_partitions_assigned(assigned, generation_id)

@@ -170,3 +170,39 @@ async def test_what_comes_again_after_a_rebalance_is_delivered_though_more_had_b
     await made._drain_messages(SimpleNamespace(_stopped=over))
     made._thread.thread_loop.close()
     assert delivered == [299, 648, 300]
+
+
+async def test_a_rebalance_that_ends_late_lets_nothing_flow_before_the_next_one_has_ended() -> None:
+    worker = made_app()
+    worker.loop = asyncio.get_running_loop()
+
+    async def moved(*_: object) -> None:
+        """Partitions came or went."""
+
+    made: Any = worker._new_transport().create_consumer(
+        moved, on_partitions_revoked=moved, on_partitions_assigned=moved
+    )
+    worker.partitions = SimpleNamespace(
+        revoked=lambda *_: None, assigned=lambda *_: None, release=moved, membership_lost=lambda *_: None
+    )
+    worker.member_id = "who is not asked to commit"
+    await made.on_partitions_revoked(set())
+    made.stop_flow()
+    made.resume_flow()  # as the end of the rebalance before does, which was still seeking
+    assert not made.flow_active
+    await made.on_partitions_assigned(set(), 2)
+    made.resume_flow()
+    assert made.flow_active
+    made._thread.thread_loop.close()
+
+
+async def test_what_lies_in_a_stream_stays_there_when_the_flow_is_resumed() -> None:
+    worker = made_app()
+    worker.loop = asyncio.get_running_loop()
+    queue = worker.topic("lane").clone_using_queue(worker.FlowControlQueue(4, clear_on_resume=True)).queue
+    worker.flow_control.resume()
+    queue.put_nowait("a batch that no seek brings again")
+    worker.flow_control.resume()
+    assert queue.qsize() == 1
+    worker.flow_control.clear()
+    assert queue.qsize() == 0
