@@ -133,7 +133,7 @@ class LaneConsumer(driver.Consumer):
         self._room.set()
 
     def resume_flow(self) -> None:
-        """As Faust's, but not for a rebalance that another one has overtaken: that one seeks first, and then resumes."""
+        """As Faust's, but not for a rebalance that another one has overtaken: that one seeks, and then resumes."""
         if not self._between_assignments:
             super().resume_flow()
 
