@@ -35,4 +35,6 @@ class Flow:
 
     def forget(self, partition: Partition) -> None:
         """It is not ours any more."""
-        self.paused.discard((partition.lane, partition.number))
+        if (of_it := (partition.lane, partition.number)) in self.paused:
+            self.paused.discard(of_it)
+            self.changed.set()

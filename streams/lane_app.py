@@ -11,8 +11,11 @@ from typing import Any, Final, cast
 
 import faust
 from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
 from faust.transport.drivers import aiokafka as driver
 from faust.types import EventT, StreamT
+from mode import Seconds
+from mode.services import WaitArgT
 from mode.supervisors import CrashingSupervisor
 from mode.utils.queues import FlowControlEvent
 
@@ -33,8 +36,26 @@ _FETCH_BYTES: Final = 256 * 1024
 """Of a partition and request: a worker has dozens of partitions, each of which may hold one answer in memory."""
 
 
+class _Recovery(Recovery):
+    """What ends a rebalance: seeks, and lets the records flow.
+
+    Faust's own ends for good, and says nothing, when a seek takes longer than a request may; ours are tried until the
+    next rebalance.
+    """
+
+    async def _wait(self, coro: WaitArgT, timeout: Seconds | None = None) -> None:
+        await super()._wait(coro)
+
+
 class _NoTables(TableManager):
     """Starts at once: Faust's waits a second for tables, of which there are none."""
+
+    @property
+    def recovery(self) -> Recovery:
+        """Ours."""
+        if self._recovery is None:
+            self._recovery = _Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
 
     async def on_start(self) -> None:
         """Start what hands the records over."""

@@ -82,6 +82,8 @@ class LaneConsumer(driver.Consumer):
         self._asked_again: dict[TP, int] = {}
         """Where a partition was read anew because what came lay beyond what was expected."""
         self._assignments = 0
+        self._sought_in = 0
+        """The assignment whose partitions stand where the group goes on."""
         self._between_assignments = False
         self._room = asyncio.Event()
         """Set when a partition that was full, or held, is wanted again."""
@@ -116,25 +118,28 @@ class LaneConsumer(driver.Consumer):
         """As Faust's, but soon after a stream has room again.
 
         Faust's sleeps for a second while every stream is full, and waits as long for the partitions whose stream is
-        not, whatever lies here of the others by then.
+        not, whatever lies here of the others by then. And it drops what was fetched of a partition that is paused
+        before its turn comes; all that comes from here is delivered.
         """
         if self.flow_active and len(active := self._get_active_partitions()) < len(self.assignment()):
             if not active:
                 self._room.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._room.wait(), _IDLE)
-                return {}, active
+                return {}, None
             timeout = min(timeout, _LOOK_AGAIN_AFTER)
-        return await super()._wait_next_records(timeout)
+        records, _ = await super()._wait_next_records(timeout)
+        return records, None
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """A stream has room for a partition again."""
+        """A stream has room for a partition again, which is fetched unless it is paused besides."""
         super().on_buffer_drop(tp)
+        self._get_active_partitions().difference_update(self._paused_partitions)
         self._room.set()
 
     def resume_flow(self) -> None:
         """As Faust's, but not for a rebalance that another one has overtaken: that one seeks, and then resumes."""
-        if not self._between_assignments:
+        if not self._between_assignments and self._sought_in == self._assignments:
             super().resume_flow()
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
@@ -157,9 +162,11 @@ class LaneConsumer(driver.Consumer):
             await self._read_from({tp: self._expected[tp] for tp in records if tp in self._expected})
             return {}
         if not records.keys() <= self._expected.keys():
-            await self.perform_seek()  # which Faust gives up when it takes long
+            await self.perform_seek()
             return {}
-        return await self._without_gaps(records)
+        whole = await self._without_gaps(records)
+        # Again, since that may have waited: taken for the next assignment's, they would hide what lies before them.
+        return whole if generation == self.app.consumer_generation_id and self.flow_active else {}
 
     async def _without_gaps(self, records: Mapping[TP, list[Record]]) -> dict[TP, list[Record]]:
         """Those records before which none is missing; the other partitions are read again from the one that is.
@@ -208,6 +215,7 @@ class LaneConsumer(driver.Consumer):
                     for tp, start in starts.items()
                 }
                 await self._read_from(dict(self._expected))
+                self._sought_in = assignments
             return
 
     async def _starts_in_thread(self) -> dict[TP, int]:
@@ -243,11 +251,12 @@ class LaneConsumer(driver.Consumer):
         numbers = {tp.partition for tp in revoked}
         if self._thread.member_id == self.app.member_id:
             await self.app.partitions.release(self.app.lane, numbers)
-            await self.commit()
+            await self.force_commit()  # not ``commit``, which does nothing more when one is under way
         for tp in revoked:
             self._last_commit.pop(tp, None)
         self.app.partitions.revoked(self.app.lane, numbers)
         await super().on_partitions_revoked(revoked)
+        self.stop_flow()  # which Faust does only for who had partitions
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Make trackers before the first record can come."""

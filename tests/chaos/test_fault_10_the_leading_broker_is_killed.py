@@ -1,6 +1,7 @@
-"""SIGKILL of the broker that leads a busy partition: nothing is lost, nothing is made up, ingest goes on within 5 s."""
+"""SIGKILL of the broker that leads a busy partition: nothing lost, nothing made up, ingest goes on with another."""
 
 import asyncio
+import time
 from pathlib import Path
 from random import Random
 
@@ -12,8 +13,17 @@ from tests.support.chaos.trial import running_trial
 
 AWAY = 5.0
 RATE = 10.0
-# A fail-over takes the broker about 3 s; the rest is for a machine with other work.
-P99_WITHIN = 10.0
+GOES_ON_WITHIN = 5.0
+"""Seconds that a submission may take beyond those in which the partition had no leader."""
+
+
+def elected_instead(cluster: StruckCluster, topic: str, dead: int) -> float:
+    """Seconds until another node leads the first partition."""
+    began = time.monotonic()
+    while cluster.leader(topic) in {dead, -1}:
+        assert time.monotonic() - began < 60, f"nobody leads {topic} but the dead broker {dead}"
+        time.sleep(0.1)
+    return time.monotonic() - began
 
 
 async def test_nothing_is_lost_and_ingest_goes_on(three_brokers: StruckCluster, tmp_path: Path) -> None:
@@ -22,10 +32,12 @@ async def test_nothing_is_lost_and_ingest_goes_on(three_brokers: StruckCluster, 
         load = Load(trial, api.address, Random(10), rate=RATE, keys=0)
         producing = asyncio.create_task(load.run())
         await asyncio.sleep(3)
-        leader = three_brokers.leader(trial.topics.lane(Lane(WORK, Priority.NORMAL)))
+        topic = trial.topics.lane(Lane(WORK, Priority.NORMAL))
+        leader = three_brokers.leader(topic)
         killed = three_brokers.killed(trial.faults, leader)
         await asyncio.to_thread(killed.__enter__)
-        await asyncio.sleep(AWAY)
+        without_leader = await asyncio.to_thread(elected_instead, three_brokers, topic, leader)
+        await asyncio.sleep(AWAY - without_leader)
         await asyncio.to_thread(killed.__exit__, None, None, None)
         await asyncio.sleep(2)
         load.stop()
@@ -35,4 +47,5 @@ async def test_nothing_is_lost_and_ingest_goes_on(three_brokers: StruckCluster, 
         assert worker.running
         promised = sorted(load.promised_after)
         assert len(promised) > RATE
-        assert promised[int(len(promised) * 0.99)] < P99_WITHIN
+        slowest = promised[int(len(promised) * 0.99)]
+        assert slowest < without_leader + GOES_ON_WITHIN, f"{slowest:.1f} s, {without_leader:.1f} s of them no leader"

@@ -15,6 +15,7 @@ from schemas.task import Lane, Priority
 from streams import lane_consumer
 from streams.lane_app import LaneApp
 from streams.lane_consumer import LaneConsumer
+from tests.support.waiting import eventually
 
 ONE, TWO = TP("lane", 0), TP("lane", 1)
 
@@ -124,7 +125,7 @@ async def test_when_all_are_full_the_first_that_has_room_ends_the_wait(monkeypat
     await asyncio.sleep(0)
     assert not waiting.done()
     fetching.consumer.on_buffer_drop(ONE)
-    assert await asyncio.wait_for(waiting, 10) == ({}, {ONE})
+    assert await asyncio.wait_for(waiting, 10) == ({}, None)
     assert fetching.allowed == []
 
 
@@ -172,28 +173,114 @@ async def test_what_comes_again_after_a_rebalance_is_delivered_though_more_had_b
     assert delivered == [299, 648, 300]
 
 
-async def test_a_rebalance_that_ends_late_lets_nothing_flow_before_the_next_one_has_ended() -> None:
-    worker = made_app()
-    worker.loop = asyncio.get_running_loop()
+class Assigned:
+    """A consumer in its app, with a group, a thread and a log that answer at once unless they are held up."""
 
-    async def moved(*_: object) -> None:
+    def __init__(self) -> None:
+        self.app: Any = made_app()
+        self.app.loop = asyncio.get_running_loop()
+        self.app.partitions = SimpleNamespace(
+            release=self._moved, revoked=lambda *_: None, assigned=lambda *_: None, committable=lambda _: {}
+        )
+        self.consumer = self._made_consumer()
+        self.app._consumer = self.consumer
+        self.app.__dict__["_fetcher"] = SimpleNamespace(maybe_start=self._moved)
+        self.known = asyncio.Event()
+        """Where the partitions begin."""
+        self.known.set()
+        self.consumer.assignment = lambda: {ONE, TWO}
+        self.consumer.highwater = lambda _: 0
+        self.consumer.committed_before = self._committed_before
+        self.consumer._thread.call_thread = self._call_thread
+
+    def _made_consumer(self) -> Any:
+        return self.app._new_transport().create_consumer(
+            self._moved, on_partitions_revoked=self._moved, on_partitions_assigned=self._moved
+        )
+
+    async def _moved(self, *_: object) -> None:
         """Partitions came or went."""
 
-    made: Any = worker._new_transport().create_consumer(
-        moved, on_partitions_revoked=moved, on_partitions_assigned=moved
-    )
-    worker.partitions = SimpleNamespace(
-        revoked=lambda *_: None, assigned=lambda *_: None, release=moved, membership_lost=lambda *_: None
-    )
-    worker.member_id = "who is not asked to commit"
-    await made.on_partitions_revoked(set())
-    made.stop_flow()
-    made.resume_flow()  # as the end of the rebalance before does, which was still seeking
-    assert not made.flow_active
-    await made.on_partitions_assigned(set(), 2)
-    made.resume_flow()
-    assert made.flow_active
-    made._thread.thread_loop.close()
+    async def _committed_before(self, _: object) -> dict[int, Any]:
+        return {}
+
+    async def _call_thread(self, asked: Callable[..., Any], *_: object) -> dict[TP, int]:
+        if asked == self.consumer._starts_in_thread:
+            await self.known.wait()
+        return {ONE: 0, TWO: 0}
+
+    async def rebalance(self, generation: int) -> None:
+        """As the group and Faust do it, up to the point where a seek is to follow."""
+        await self.consumer.on_partitions_revoked({ONE, TWO})
+        self.app.consumer_generation_id = generation
+        await self.consumer.on_partitions_assigned({ONE, TWO}, generation)
+        self.app.tables.recovery._generation_id = generation
+        self.app.tables.recovery.signal_recovery_start.set()
+
+    def close(self) -> None:
+        self.consumer._thread.thread_loop.close()
+
+
+async def test_a_rebalance_that_ends_late_lets_nothing_flow_before_the_next_one_has_sought() -> None:
+    made = Assigned()
+    consumer = made.consumer
+    await made.rebalance(1)
+    await consumer.perform_seek()
+    await consumer.on_partitions_revoked({ONE, TWO})
+    consumer.resume_flow()  # as the end of the first does, which was still seeking
+    assert not consumer.flow_active
+    await consumer.on_partitions_assigned({ONE, TWO}, 2)
+    consumer.resume_flow()
+    assert not consumer.flow_active
+    await consumer.perform_seek()
+    consumer.resume_flow()
+    assert consumer.flow_active
+    made.close()
+
+
+async def test_a_seek_that_takes_longer_than_a_request_is_waited_for() -> None:
+    made = Assigned()
+    made.app.conf.broker_request_timeout = 0.05
+    recovery: Any = made.app.tables.recovery
+    ends_rebalances = asyncio.create_task(recovery._restart_recovery.fun(recovery))
+    made.known.clear()
+    await made.rebalance(1)
+    await asyncio.sleep(0.2)
+    assert not made.consumer.flow_active
+    made.known.set()
+    await eventually(lambda: made.consumer.flow_active)
+    made.known.clear()
+    await made.rebalance(2)
+    await asyncio.sleep(0.2)
+    assert not made.consumer.flow_active
+    await made.rebalance(3)
+    made.known.set()
+    await eventually(lambda: made.consumer.flow_active)
+    ends_rebalances.cancel()
+    made.close()
+
+
+async def test_what_was_fetched_of_a_partition_that_is_paused_meanwhile_is_delivered() -> None:
+    made = Assigned()
+    consumer = made.consumer
+    consumer._active_partitions, consumer._expected = {ONE, TWO}, {ONE: 0, TWO: 0}
+
+    def record(tp: TP) -> Any:
+        return SimpleNamespace(topic=tp.topic, partition=tp.partition, offset=0, timestamp=0, timestamp_type=0)
+
+    async def fetched(*_: object) -> dict[TP, list[Any]]:
+        return {ONE: [record(ONE)], TWO: [record(TWO)]}
+
+    consumer._thread.getmany = fetched
+    delivered = []
+    async for tp, _ in consumer.getmany(timeout=1.0):
+        delivered.append(tp)
+        consumer.pause_partitions({TWO})
+    assert delivered == [ONE, TWO]
+    consumer.on_buffer_full(TWO)
+    consumer.on_buffer_drop(TWO)
+    assert consumer._get_active_partitions() == {ONE}
+    made.close()
 
 
 async def test_what_lies_in_a_stream_stays_there_when_the_flow_is_resumed() -> None:
