@@ -162,8 +162,11 @@ def worker(
 def worker_process(types: list[str] | None, priorities: list[str] | None, imports: tuple[str, ...]) -> int:
     """Be one worker process; `laneway worker` and `laneway up` start it, and tell it the rest in its environment."""
     import faulthandler
+    import os
 
     settings = _process_settings({})
+    # By a step, so that who takes tasks in, tells of them and keeps them comes first where they share a machine.
+    os.nice(min(1, settings.worker.nice))
     # So that a crash in native code, or the supervisor's SIGABRT, leaves every thread's stack in the log.
     faulthandler.enable()
     registry = load_types(imports)

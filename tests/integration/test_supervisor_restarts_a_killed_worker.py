@@ -21,6 +21,11 @@ pytestmark = pytest.mark.timeout(120)
 TASKS = 200
 
 
+def stands_back(worker: int) -> bool:
+    """Whether a process lets this one go first."""
+    return os.getpriority(os.PRIO_PROCESS, worker) == os.getpriority(os.PRIO_PROCESS, 0) + 1
+
+
 async def test_it_finishes_the_tasks(settings: Settings, tmp_path: Path) -> None:
     port = free_port()
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"metrics_port": port})})
@@ -28,6 +33,7 @@ async def test_it_finishes_the_tasks(settings: Settings, tmp_path: Path) -> None
     with running_worker(settings, tmp_path / "worker.log", "test.ledger") as worker:
         await worker.ready()
         (first,) = worker_processes(worker)
+        assert stands_back(first)
         ids = submit(settings, "test.ledger", [{"path": str(ledger), "seconds": 0.05}] * TASKS)
         await eventually(lambda: ledger.exists() and ledger.read_text().count("end") > TASKS // 2, within=60)
         os.kill(first, signal.SIGKILL)
@@ -56,6 +62,7 @@ async def test_it_finishes_the_tasks(settings: Settings, tmp_path: Path) -> None
 
             await eventually(told, within=10)
         (second,) = worker_processes(worker)
+        assert stands_back(second)
         assert worker.stop() == 0
     assert not is_alive(first)
     assert not is_alive(second)
