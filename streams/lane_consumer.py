@@ -38,6 +38,9 @@ Record = ConsumerRecord[bytes, bytes]
 _PACE: Final = 0.005
 _LOOK_AGAIN_AFTER: Final = 0.02
 _IDLE: Final = 1.0
+_FETCH_WAITS: Final = 1.5
+_FETCH_WAITS_WHILE_BUSY: Final = 0.05
+"""Seconds that a fetch may stay with a broker that has nothing for it, while others may wait for its end."""
 _ASK_AGAIN_AFTER: Final = 0.5
 _COMMITTED_WITHIN: Final = 3.0
 """Seconds that a commit is waited for."""
@@ -155,8 +158,11 @@ class LaneConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         records = await super()._getmany(active_partitions, timeout)
         if not records:
+            if timeout >= _IDLE:
+                self._thread.may_keep_fetches_waiting(_FETCH_WAITS)
             return records
         self._taken_at = time.monotonic()
+        self._thread.may_keep_fetches_waiting(_FETCH_WAITS_WHILE_BUSY)
         if generation != self.app.consumer_generation_id or not self.flow_active:
             # Of a rebalance: Faust would throw them away as well. The fetch may have ended after the new owner's seek.
             await self._read_from({tp: self._expected[tp] for tp in records if tp in self._expected})

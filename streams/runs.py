@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
-from math import inf
 from typing import Any, Final, Protocol
 
 import structlog
@@ -84,8 +83,6 @@ class Runs:
         """Called with a lane of which few wait for a slot."""
         self.over_budget: Callable[[Lane, str], None]
         """Called with a lane that makes too many dead letters, and with the reason to hold it."""
-        self.high_at = -inf
-        """When a ``high`` task last came for a slot, by the loop's clock."""
         self.worker = ""
         """Name of the process, for spans."""
         self.handed_back: Callable[[Work], object]
@@ -123,8 +120,6 @@ class Runs:
         """Let a work that is due wait for a slot; ``fill`` gives it one."""
         lane = work.source.partition.lane
         self._slots[lane.type].add(lane.priority, work)
-        if work.urgent:
-            self.high_at = self._loop.time()
 
     def discard(self, lane: Lane, unwanted: Callable[[Work], bool]) -> None:
         """Forget those of a lane that wait and are ``unwanted``."""

@@ -52,9 +52,7 @@ log = structlog.get_logger(__name__)
 _TICK: Final = 0.025
 _TRY_AGAIN_AFTER: Final = 1.0
 _SWITCH_INTERVAL: Final = 0.001
-_SWITCH_INTERVAL_BESIDE_HIGH: Final = 0.0002
 """The shorter, the sooner the worker's loop has the interpreter, and the less a handler that computes gets done."""
-_HIGH_LATELY: Final = 1.0
 _BEGIN_BOUND: Final = 10.0
 _APP_STOP_BOUND: Final = 10.0
 _LAST_APPENDS_WITHIN: Final = 2.0
@@ -317,11 +315,8 @@ class Worker:
         await self._executors.close()
 
     async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_TICK)
-            high_lately = loop.time() - self._runs.high_at < _HIGH_LATELY
-            sys.setswitchinterval(_SWITCH_INTERVAL_BESIDE_HIGH if high_lately else _SWITCH_INTERVAL)
             self._runs.tick()
             self._control.tick()
             self._memberships.note(self._members())

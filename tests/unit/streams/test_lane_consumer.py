@@ -25,6 +25,10 @@ class Thread:
 
     def __init__(self) -> None:
         self.sought: list[dict[TP, int]] = []
+        self.fetches_wait = 0.0
+
+    def may_keep_fetches_waiting(self, seconds: float) -> None:
+        self.fetches_wait = seconds
 
     async def call_thread(self, _: Callable[..., Any], offsets: dict[TP, int]) -> None:
         self.sought.append(dict(offsets))
@@ -104,6 +108,23 @@ class Fetching:
 
         monkeypatch.setattr(driver.Consumer, "_wait_next_records", fetch)
         monkeypatch.setattr(LaneConsumer, "assignment", lambda _: {ONE, TWO})
+
+
+async def test_fetches_wait_long_only_while_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, thread = consumer(one=0)
+    made._taken_at, made.flow_active, made.app.consumer_generation_id = 0.0, True, 1
+    came: list[dict[TP, list[Any]]] = [{}, {ONE: batch(0, 9)}, {}, {}]
+
+    async def fetched(*_: object) -> dict[TP, list[Any]]:
+        return came.pop(0)
+
+    monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
+    waits = []
+    for timeout in (1.0, 1.0, lane_consumer._LOOK_AGAIN_AFTER, 1.0):
+        await made._getmany({ONE}, timeout)
+        waits.append(thread.fetches_wait)
+    long, short = lane_consumer._FETCH_WAITS, lane_consumer._FETCH_WAITS_WHILE_BUSY
+    assert waits == [long, short, short, long]
 
 
 async def test_while_a_stream_is_full_the_other_partitions_are_not_waited_for_long(
@@ -192,6 +213,7 @@ class Assigned:
         self.consumer.highwater = lambda _: 0
         self.consumer.committed_before = self._committed_before
         self.consumer._thread.call_thread = self._call_thread
+        self.consumer._thread.may_keep_fetches_waiting = lambda _: None
 
     def _made_consumer(self) -> Any:
         return self.app._new_transport().create_consumer(
