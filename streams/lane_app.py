@@ -137,7 +137,7 @@ class LaneApp(faust.App):
 
     @cached_property
     def flow_control(self) -> FlowControlEvent:
-        """What lets records into the streams; emptied by each rebalance, before it seeks."""
+        """What lets records into the streams; emptied by a rebalance that revokes something, before it seeks."""
         return _FlowControl(loop=self.loop)
 
     def _new_transport(self) -> driver.Transport:

@@ -41,6 +41,8 @@ _IDLE: Final = 1.0
 _FETCH_WAITS: Final = 1.5
 _FETCH_WAITS_WHILE_BUSY: Final = 0.05
 """Seconds that a fetch may stay with a broker that has nothing for it, while others may wait for its end."""
+_BUSY_FOR: Final = 5.0
+"""Seconds since the last records were taken."""
 _ASK_AGAIN_AFTER: Final = 0.5
 _COMMITTED_WITHIN: Final = 3.0
 """Seconds that a commit is waited for."""
@@ -126,6 +128,7 @@ class LaneConsumer(driver.Consumer):
         """
         if self.flow_active and len(active := self._get_active_partitions()) < len(self.assignment()):
             if not active:
+                self._let_fetches_wait()
                 self._room.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._room.wait(), _IDLE)
@@ -141,7 +144,10 @@ class LaneConsumer(driver.Consumer):
         self._room.set()
 
     def resume_flow(self) -> None:
-        """As Faust's, but not for a rebalance that another one has overtaken: that one seeks, and then resumes."""
+        """As Faust's, but only once the partitions of the present assignment, if there are any, have been sought.
+
+        A rebalance that another one has overtaken lets nothing flow: that one seeks, and then resumes.
+        """
         if not self._between_assignments and self._sought_in == self._assignments:
             super().resume_flow()
 
@@ -158,8 +164,7 @@ class LaneConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         records = await super()._getmany(active_partitions, timeout)
         if not records:
-            if timeout >= _IDLE:
-                self._thread.may_keep_fetches_waiting(_FETCH_WAITS)
+            self._let_fetches_wait()
             return records
         self._taken_at = time.monotonic()
         self._thread.may_keep_fetches_waiting(_FETCH_WAITS_WHILE_BUSY)
@@ -173,6 +178,11 @@ class LaneConsumer(driver.Consumer):
         whole = await self._without_gaps(records)
         # Again, since that may have waited: taken for the next assignment's, they would hide what lies before them.
         return whole if generation == self.app.consumer_generation_id and self.flow_active else {}
+
+    def _let_fetches_wait(self) -> None:
+        """With the broker, as long as they may, once nothing has been taken for a while."""
+        if time.monotonic() - self._taken_at > _BUSY_FOR:
+            self._thread.may_keep_fetches_waiting(_FETCH_WAITS)
 
     async def _without_gaps(self, records: Mapping[TP, list[Record]]) -> dict[TP, list[Record]]:
         """Those records before which none is missing; the other partitions are read again from the one that is.
@@ -221,7 +231,8 @@ class LaneConsumer(driver.Consumer):
                     for tp, start in starts.items()
                 }
                 await self._read_from(dict(self._expected))
-                self._sought_in = assignments
+                if assignments == self._assignments:
+                    self._sought_in = assignments
             return
 
     async def _starts_in_thread(self) -> dict[TP, int]:
@@ -262,6 +273,7 @@ class LaneConsumer(driver.Consumer):
             self._last_commit.pop(tp, None)
         self.app.partitions.revoked(self.app.lane, numbers)
         await super().on_partitions_revoked(revoked)
+        self._buffered_partitions.difference_update(revoked)  # room in a stream makes them no more active
         self.stop_flow()  # which Faust does only for who had partitions
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -318,10 +330,14 @@ class LaneConsumer(driver.Consumer):
         aiokafka tries for as long as there is no coordinator. It is left to that, and no other one is begun beside it:
         cancelled, it has been seen to take the thread's queue of calls with it.
         """
-        if self._committing is None:
-            return True
-        done, _ = await asyncio.wait([asyncio.wrap_future(self._committing)], timeout=_COMMITTED_WITHIN)
-        return bool(done)
+        within = time.monotonic() + _COMMITTED_WITHIN
+        # Looked at again after each wait, and none where it is over: who comes from here begins the only other one.
+        while (committing := self._committing) is not None and not committing.done():
+            left = within - time.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.wait([asyncio.wrap_future(committing)], timeout=left)
+        return True
 
     async def committed_before(self, numbers: Iterable[int]) -> dict[int, OffsetAndMetadata]:
         """What was last committed of these partitions, by whomever; nothing for one that nobody committed.

@@ -36,9 +36,11 @@ async def test_nothing_is_lost_and_ingest_goes_on(three_brokers: StruckCluster, 
         leader = three_brokers.leader(topic)
         killed = three_brokers.killed(trial.faults, leader)
         await asyncio.to_thread(killed.__enter__)
-        without_leader = await asyncio.to_thread(elected_instead, three_brokers, topic, leader)
-        await asyncio.sleep(AWAY - without_leader)
-        await asyncio.to_thread(killed.__exit__, None, None, None)
+        try:
+            without_leader = await asyncio.to_thread(elected_instead, three_brokers, topic, leader)
+            await asyncio.sleep(AWAY - without_leader)
+        finally:
+            await asyncio.to_thread(killed.__exit__, None, None, None)
         await asyncio.sleep(2)
         load.stop()
         await producing

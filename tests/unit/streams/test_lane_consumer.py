@@ -1,6 +1,7 @@
 """The lane's consumer lets no record be passed over: what a rebalance threw away is read again."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,12 +92,40 @@ async def test_what_came_through_a_rebalance_is_read_again(monkeypatch: pytest.M
     assert thread.sought == [{ONE: 3}]
 
 
+async def test_one_commit_is_under_way_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Assigned()
+    made.app.partitions.committable = lambda _: {0: (1, "")}
+    under_way = most = 0
+
+    async def commit(_: object) -> bool:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return True
+
+    made.consumer._commit_in_thread = commit
+    made.consumer._last_commit = SimpleNamespace(get=lambda *_: (None, ""), update=lambda _: None)
+    made.consumer.assignment = lambda: {TP(made.app.lane_topic, 0)}
+    made.consumer._thread.thread_loop = loop = asyncio.new_event_loop()
+    monkeypatch.setattr(lane_consumer, "_COMMITTED_WITHIN", 5.0)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    for _ in range(3):
+        assert all(await asyncio.gather(*(made.consumer.force_commit() for _ in range(4))))
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    assert most == 1
+
+
 class Fetching:
     """A consumer that flows, with two partitions; notes how long fetches may take."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.consumer, _ = consumer(one=0, two=0)
-        self.consumer.flow_active = True
+        self.consumer.flow_active, self.consumer._taken_at = True, 0.0
         self.consumer._active_partitions = {ONE, TWO}
         self.consumer._buffered_partitions = set()
         self.consumer._paused_partitions = set()
@@ -114,14 +143,17 @@ async def test_fetches_wait_long_only_while_nothing_comes(monkeypatch: pytest.Mo
     made, thread = consumer(one=0)
     made._taken_at, made.flow_active, made.app.consumer_generation_id = 0.0, True, 1
     came: list[dict[TP, list[Any]]] = [{}, {ONE: batch(0, 9)}, {}, {}]
+    now = 1000.0
+    monkeypatch.setattr(lane_consumer, "time", SimpleNamespace(monotonic=lambda: now))
 
     async def fetched(*_: object) -> dict[TP, list[Any]]:
         return came.pop(0)
 
     monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
     waits = []
-    for timeout in (1.0, 1.0, lane_consumer._LOOK_AGAIN_AFTER, 1.0):
-        await made._getmany({ONE}, timeout)
+    for later in (0, 1, 1, lane_consumer._BUSY_FOR + 1):
+        now += later
+        await made._getmany({ONE}, 1.0)
         waits.append(thread.fetches_wait)
     long, short = lane_consumer._FETCH_WAITS, lane_consumer._FETCH_WAITS_WHILE_BUSY
     assert waits == [long, short, short, long]
