@@ -85,7 +85,8 @@ class WorkerSettings(Section):
     `high` task comes."""
     nice: Annotated[int, Field(ge=0, le=19)] = 5
     """How far the threads of handlers stand back for the rest of their worker (`nice`), which stands back by 1 unless
-    this is 0: on a busy machine tasks can wait, what takes them in and tells of them should not."""
+    this is 0: on a busy machine tasks can wait, what takes them in and tells of them should not. Workers that run only
+    `high` tasks do not stand back."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 32
     """Threads for `def` handlers, and one more that only `high` tasks take."""
     drain_timeout: Annotated[float, Field(ge=0, le=3600)] = 20.0

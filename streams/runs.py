@@ -76,6 +76,8 @@ class Runs:
         counts: Counts,
         clock: Clock = utc_now,
         jitter: random.Random | None = None,
+        *,
+        high_comes: bool = True,
     ) -> None:
         self.executors: Executor
         """Where attempts run; it tells ``ended`` of each end, and ``fill`` of room."""
@@ -98,7 +100,7 @@ class Runs:
         self._clock = clock
         self._jitter = jitter
         self._slots: dict[str, SlotScheduler[Work]] = {
-            task_type.name: SlotScheduler(settings.worker.concurrency, clock=self._loop.time)
+            task_type.name: SlotScheduler(settings.worker.concurrency, clock=self._loop.time, high_comes=high_comes)
             for task_type in registry.every
         }
         self._prefetch = prefetch_for(settings)

@@ -45,6 +45,7 @@ class SlotScheduler(Generic[Item]):
         what is left of it when work comes: `high` that arrives among a flood of `low` is next. A lane whose head has
         been the head for longer than ``age_bound`` comes first, whatever its weight, the longest waiting before the
         others. (The time that a task waits behind others of its lane does not count: in a long queue all are old.)
+        Where no ``high`` ever comes, because other workers run it, no slot is kept for it.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class SlotScheduler(Generic[Item]):
         clock: Callable[[], float],
         weights: Mapping[Priority, int] = WEIGHTS,
         age_bound: timedelta = AGE_BOUND,
+        high_comes: bool = True,
     ) -> None:
         self.slots = slots
+        self._for_all = slots - 1 if high_comes and slots > 1 else slots
         self._clock = clock
         self._age_bound = age_bound.total_seconds()
         self._high: _Lane[Item] = _Lane(weights[Priority.HIGH])
@@ -98,7 +101,7 @@ class SlotScheduler(Generic[Item]):
         if self.running >= self.slots or room is Room.NONE:
             return None
         # The last free slot is for `high` alone, so that a burst of it never waits for a slot to turn over.
-        if room is not Room.ANY or (self.slots > 1 and self.running - self._high_running >= self.slots - 1):
+        if room is not Room.ANY or self.running - self._high_running >= self._for_all:
             high = self._high
             its_turn = room is not Room.HIGH_IN_ITS_SHARE or high.deficit > 0
             return self._start(high) if high.waiting and not high.held and its_turn else None

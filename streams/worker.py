@@ -165,7 +165,15 @@ class Worker:
             recorder=guard.recorder,
         )
         self._guard = guard
-        self._runs = Runs(self._settings, self._registry, outcomes, guard, self._lease_holds, self._counts)
+        self._runs = Runs(
+            self._settings,
+            self._registry,
+            outcomes,
+            guard,
+            self._lease_holds,
+            self._counts,
+            high_comes=any(lane.priority is Priority.HIGH for lane in self._lanes),
+        )
         self._runs.worker = self.name
         self._executors = Executors(
             self._settings, self._imports, self._runs.ended, self._runs.fill, watch.loops.append

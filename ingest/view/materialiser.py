@@ -33,8 +33,9 @@ _BATCH: Final = 5_000
 _PACE: Final = ((1_000, 0.025), (5, 0.015), (0, 0.003))
 """After so many records at once the next are applied so many seconds later: fewer transactions leave more for everybody
 else."""
-_SLICE: Final = 0.003
 _HIGH: Final = b'"priority":"high"'
+_FEW: Final = 10
+"""So many `high` ones are applied by themselves before the others of a batch, if these are more."""
 _BEGIN: Final = 300
 """Bytes of a status within which its priority stands: behind its id and its type."""
 _ASK_TIMEOUT: Final = 5.0
@@ -49,7 +50,8 @@ class ClusterChangedError(Exception):
 class Materialiser:
     """Keeps the view of a data directory up to date until it is told to stop.
 
-    Delivery: each record is applied once: its effect and the position after it are one transaction.
+    Delivery: the effect of each record and the position after it are one transaction, so that none is missed; what is
+        told of a `high` task may be applied before, and then changes nothing again.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -135,17 +137,14 @@ class Materialiser:
 
         What is told of a `high` task does not wait for others.
         """
-        first = consumer.poll(0.2)
-        if first is None:
-            return []
-        messages = [first]
-        looked_at = 0
-        while len(messages) < _BATCH:
-            left = self._next_at - time.monotonic()
-            messages += consumer.consume(_BATCH - len(messages), max(0.0, min(left, _SLICE)))
-            if left <= _SLICE or any(_HIGH in (message.value() or b"")[:_BEGIN] for message in messages[looked_at:]):
+        messages: list[Message] = []
+        wait = 0.2
+        while (first := consumer.poll(wait)) is not None:
+            new = [first, *consumer.consume(_BATCH - len(messages), 0)]
+            messages += new
+            wait = self._next_at - time.monotonic()
+            if wait <= 0 or len(messages) >= _BATCH or any(_is_urgent(message.value()) for message in new):
                 break
-            looked_at = len(messages)
         return messages
 
     def _confirm(self, identity: str) -> None:
@@ -172,9 +171,14 @@ class Materialiser:
             elif partition is not None and offset is not None:
                 records.append(StatusRecord(partition, offset, message.key(), message.value()))
                 positions[partition] = offset + 1
-        if positions:
-            store.apply(self._topic, records, positions)
+        if not positions:
+            return
+        urgent, others = urgent_first(records)
+        if urgent:
+            store.apply(self._topic, urgent, {})
             self._notices.send()
+        store.apply(self._topic, others, positions)
+        self._notices.send()
 
     def _judge(self, error: KafkaError) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
@@ -197,3 +201,22 @@ class Materialiser:
     def _connection_lost(self, error: KafkaError) -> None:
         self._doubtful.set()
         log.debug("status view: connection", error=error.name(), reason=error.str())
+
+
+def urgent_first(records: list[StatusRecord]) -> tuple[list[StatusRecord], list[StatusRecord]]:
+    """What is told of a few `high` tasks among many others, and the rest; all are the rest where that gains nothing.
+
+    Ordering: what was written under one key stays together, in its order.
+    """
+    urgent = [record for record in records if _is_urgent(record.value)]
+    if not 0 < len(urgent) <= _FEW < len(records) - len(urgent):
+        return [], records
+    keys = {record.key for record in urgent}
+    split: tuple[list[StatusRecord], list[StatusRecord]] = [], []
+    for record in records:
+        split[record.key not in keys].append(record)
+    return split
+
+
+def _is_urgent(document: bytes | None) -> bool:
+    return _HIGH in (document or b"")[:_BEGIN]

@@ -15,7 +15,9 @@ from laneway.bench.measuring import Bench, Figures, milliseconds
 from laneway.bench.submit import submit
 from schemas.errors import BenchmarkError
 
-_WARM_UP: Final = 20
+_WARM_UP: Final = 60
+"""Tasks one after another: enough that each partition of a new lane has its first index entry, which waits for the
+disk."""
 _MIDDLE: Final = 0.9
 """The share of ``high`` outcomes after which ``saturated`` looks no further: lanes may run dry then."""
 
@@ -90,11 +92,18 @@ def latency(bench: Bench) -> Iterator[Figures]:
                 yield {**told(samples, outcomes, plan.patience), **meter.figures(len(samples))}
 
 
-def priority(bench: Bench) -> Iterator[Figures]:
-    """``high`` tasks at a low rate while the cores are full of ``low`` ones that use 1 ms of CPU."""
+def priority(bench: Bench, *, dedicated: bool = False) -> Iterator[Figures]:
+    """``high`` tasks at a low rate while the cores are full of ``low`` ones that use 1 ms of CPU.
+
+    Args:
+        bench: that measures.
+        dedicated: whether ``high`` has a further worker process of its own.
+    """
     plan = bench.plan
+    sizes = {"workers": plan.workers, "concurrency": plan.concurrency}
     for _ in range(plan.runs):
-        with bench.system("bench.cpu") as system, system.log.outcomes("bench.cpu") as outcomes:
+        fresh = bench.special_system(["bench.cpu"], **sizes, dedicated=True) if dedicated else bench.system("bench.cpu")
+        with fresh as system, system.log.outcomes("bench.cpu") as outcomes:
             meter = bench.meter(system)
             submit(system.url, "bench.cpu", plan.flood, priority="low")
             # The view follows the submission for a moment: what that takes is not the tasks' speed.

@@ -73,7 +73,13 @@ class Bench:
 
     @contextmanager
     def special_system(
-        self, types: Sequence[str], *, workers: int, concurrency: int, partitions: int | None = None
+        self,
+        types: Sequence[str],
+        *,
+        workers: int,
+        concurrency: int,
+        partitions: int | None = None,
+        dedicated: bool = False,
     ) -> Iterator[System]:
         """A fresh and warm system of other sizes than the plan's, for as long as the block runs."""
         system = System(
@@ -82,6 +88,7 @@ class Bench:
             workers=workers,
             concurrency=concurrency,
             partitions=partitions or self.plan.partitions,
+            dedicated=dedicated,
         )
         with running(system):
             with system.log.outcomes(*types) as outcomes:

@@ -15,6 +15,7 @@ SECTIONS: Final = (
     "batch",
     "latency",
     "priority",
+    "dedicated",
     "saturated",
     "status",
     "memory",

@@ -66,6 +66,11 @@ KINDS: Final = {
         ("outcome_p50_ms", "outcome_p99_ms", "library_p50_ms", "library_p99_ms", "low_kept_percent"),
         latency.priority,
     ),
+    "dedicated": SectionKind(
+        "the same, where `high` has a further worker of its own",
+        ("outcome_p50_ms", "outcome_p99_ms", "library_p50_ms", "library_p99_ms", "low_kept_percent"),
+        lambda bench: latency.priority(bench, dedicated=True),
+    ),
     "saturated": SectionKind(
         "`low` while `high` takes all that it can get",
         ("low_share_percent", "low_head_longest_wait_ms"),

@@ -84,14 +84,24 @@ class System:
         workers: how many worker processes.
         concurrency: slots of each type in each of them.
         partitions: of every topic.
+        dedicated: whether ``high`` has a further worker process of its own, and these run only the others.
     """
 
     def __init__(
-        self, cluster: Cluster, *, types: Sequence[str], workers: int, concurrency: int, partitions: int
+        self,
+        cluster: Cluster,
+        *,
+        types: Sequence[str],
+        workers: int,
+        concurrency: int,
+        partitions: int,
+        dedicated: bool = False,
     ) -> None:
         self._cluster = cluster
         self._types = list(types)
-        self._count = workers
+        self._priorities: list[list[str]] = [["--priorities", "normal,low"] if dedicated else []] * workers
+        if dedicated:
+            self._priorities.append(["--priorities", "high"])
         self._concurrency = concurrency
         name = f"bench-{token_hex(4)}"
         self._folder = cluster.folder / name
@@ -138,9 +148,9 @@ class System:
     def start_workers(self) -> None:
         """Start the workers; returns once they consume."""
         types = ["--types", ",".join(self._types), "--concurrency", str(self._concurrency), "--import", MODULE]
-        for _ in range(self._count):
+        for priorities in self._priorities:
             self._started += 1
-            self._workers.append(self._part(f"worker-{self._started}", ["worker", *types]))
+            self._workers.append(self._part(f"worker-{self._started}", ["worker", *types, *priorities]))
         for worker in self._workers:
             worker.until(lambda worker=worker: worker.said("worker ready") is not None, "not ready", READY_WITHIN)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
 

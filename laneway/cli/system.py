@@ -164,7 +164,8 @@ def worker_process(types: list[str] | None, priorities: list[str] | None, import
     import faulthandler
     import os
 
-    settings = _process_settings({})
+    # A worker for `high` alone has nothing that could wait.
+    settings = _process_settings({"worker.nice": 0 if priorities == ["high"] else None})
     # By a step, so that who takes tasks in, tells of them and keeps them comes first where they share a machine.
     os.nice(min(1, settings.worker.nice))
     # So that a crash in native code, or the supervisor's SIGABRT, leaves every thread's stack in the log.

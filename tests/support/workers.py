@@ -26,7 +26,13 @@ class RunningWorker:
     """A worker process."""
 
     def __init__(
-        self, settings: Settings, log: Path, types: tuple[str, ...], module: str, address_space: int | None
+        self,
+        settings: Settings,
+        log: Path,
+        types: tuple[str, ...],
+        module: str,
+        address_space: int | None,
+        priorities: str | None,
     ) -> None:
         bound = () if address_space is None else ("sh", "-c", f'ulimit -v {address_space // 1024}; exec "$0" "$@"')
         self.log = log
@@ -42,6 +48,7 @@ class RunningWorker:
                     ",".join(types),
                     "--import",
                     module,
+                    *(["--priorities", priorities] if priorities else []),
                 ],
                 cwd=ROOT,
                 env={**environment_for(settings), "PYTHONPATH": str(ROOT)},
@@ -73,6 +80,7 @@ def running_worker(
     *types: str,
     module: str = "tests.support.handlers",
     address_space: int | None = None,
+    priorities: str | None = None,
 ) -> Iterator[RunningWorker]:
     """A worker of ``types``, from ``module``, for as long as the block runs; their topics are made first.
 
@@ -82,9 +90,10 @@ def running_worker(
         types: it works on.
         module: that has them.
         address_space: bytes that each of its processes may have.
+        priorities: it works on; all by default.
     """
     apply_topics(settings, types)
-    worker = RunningWorker(settings, log, types, module, address_space)
+    worker = RunningWorker(settings, log, types, module, address_space, priorities)
     try:
         yield worker
     finally:

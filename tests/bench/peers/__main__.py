@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ from tests.bench.peers.services import FOLDER, Services, environment_of, install
 from tests.bench.peers.subject import PeerSubject
 
 LANEWAY: Final = "laneway"
+OURS: Final = {"priority": ("priority", "dedicated")}
+"""Further variants of ours, as the peers have theirs."""
 COMPARED: Final = ("noop", "cpu", "wait", "accept", "batch", "latency", "priority", "status", "memory")
 
 
@@ -62,7 +65,10 @@ def compare(plan: BenchPlan, peers: list[Peer], folder: Path) -> Comparison:
         services = stack.enter_context(Services(folder, rabbitmq=any(peer.needs_rabbitmq for peer in peers)))
         kafka = cluster.settings.bootstrap_servers
         for section in plan.only:
-            turns: dict[str, Callable[[], Figures]] = {LANEWAY: lambda section=section: _ours(plan, cluster, section)}  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            turns: dict[str, Callable[[], Figures]] = {
+                f"{LANEWAY} {ours}" if ours != section else LANEWAY: partial(_ours, plan, cluster, ours)
+                for ours in OURS.get(section, (section,))
+            }
             for name, (peer, variant) in subjects_of(section, peers).items():
 
                 def theirs(peer: Peer = peer, variant: str = variant, section: str = section) -> Figures:

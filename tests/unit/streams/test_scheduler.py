@@ -57,6 +57,13 @@ def test_the_last_slot_is_for_high() -> None:
     assert slots.take() is HIGH
 
 
+def test_no_slot_is_kept_for_high_where_others_run_it() -> None:
+    slots = SlotScheduler[str](3, clock=lambda: 0.0, high_comes=False)
+    for number in range(4):
+        slots.add(Priority.LOW, f"low-{number}")
+    assert [slots.take() for _ in range(4)] == ["low-0", "low-1", "low-2", None]
+
+
 def test_a_lone_slot_is_for_everybody() -> None:
     slots = scheduler(1)
     slots.add(LOW, LOW)
