@@ -34,8 +34,11 @@ _PACE: Final = ((1_000, 0.025), (5, 0.015), (0, 0.003))
 """After so many records at once the next are applied so many seconds later: fewer transactions leave more for everybody
 else."""
 _HIGH: Final = b'"priority":"high"'
-_FEW: Final = 10
-"""So many `high` ones are applied by themselves before the others of a batch, if these are more."""
+_HIGH_PACE: Final = 0.003
+"""So many seconds after records of `high` ones the next of these are applied."""
+_MANY: Final = 10
+_SHARE: Final = 4
+"""`High` ones are applied before the others of their batch where these are so many, and so many times as many."""
 _BEGIN: Final = 300
 """Bytes of a status within which its priority stands: behind its id and its type."""
 _ASK_TIMEOUT: Final = 5.0
@@ -63,6 +66,7 @@ class Materialiser:
         self._doubtful = threading.Event()
         """Set when a connection was lost: who knows which cluster answers next."""
         self._next_at = 0.0
+        self._next_high_at = 0.0
         self._admin = AdminClient(client_config(settings, "laneway-view-admin"))
 
     def stop(self) -> None:
@@ -135,16 +139,21 @@ class Materialiser:
     def _messages(self, consumer: Consumer) -> list[Message]:
         """What there is now, so that a lone record is seen at once; a little later when some were applied just now.
 
-        What is told of a `high` task does not wait for others.
+        What is told of a `high` task waits for others for 3 ms at most.
         """
         messages: list[Message] = []
+        urgent = False
         wait = 0.2
         while (first := consumer.poll(wait)) is not None:
             new = [first, *consumer.consume(_BATCH - len(messages), 0)]
             messages += new
-            wait = self._next_at - time.monotonic()
-            if wait <= 0 or len(messages) >= _BATCH or any(_is_urgent(message.value()) for message in new):
+            urgent = urgent or any(_is_urgent(message.value()) for message in new)
+            now = time.monotonic()
+            wait = (min(self._next_at, self._next_high_at) if urgent else self._next_at) - now
+            if wait <= 0 or len(messages) >= _BATCH:
                 break
+        if urgent:
+            self._next_high_at = time.monotonic() + _HIGH_PACE
         return messages
 
     def _confirm(self, identity: str) -> None:
@@ -204,12 +213,12 @@ class Materialiser:
 
 
 def urgent_first(records: list[StatusRecord]) -> tuple[list[StatusRecord], list[StatusRecord]]:
-    """What is told of a few `high` tasks among many others, and the rest; all are the rest where that gains nothing.
+    """What is told of `high` tasks among many others, and the rest; all are the rest where that gains little.
 
     Ordering: what was written under one key stays together, in its order.
     """
     urgent = [record for record in records if _is_urgent(record.value)]
-    if not 0 < len(urgent) <= _FEW < len(records) - len(urgent):
+    if not urgent or len(records) - len(urgent) < max(_MANY, _SHARE * len(urgent)):
         return [], records
     keys = {record.key for record in urgent}
     split: tuple[list[StatusRecord], list[StatusRecord]] = [], []

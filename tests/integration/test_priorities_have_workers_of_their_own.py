@@ -1,4 +1,4 @@
-"""Workers for ``high`` alone beside workers for the others: each runs what is its, retries included."""
+"""Workers for ``high`` alone beside workers for the others: each runs what is its, further attempts included."""
 
 import os
 from pathlib import Path
@@ -12,6 +12,8 @@ from tests.support.waiting import eventually
 from tests.support.workers import RunningWorker, outcomes, running_worker, submit
 
 TYPE = "test.flaky"
+HELD = "test.ledger"
+SLOTS = 2
 
 
 def niceness(worker: RunningWorker) -> int:
@@ -30,7 +32,7 @@ def ran_on(worker: RunningWorker, ids: list[str], found: dict[str, Outcome]) -> 
 
 
 async def test_each_runs_its_own(settings: Settings, tmp_path: Path) -> None:
-    lone = settings.model_copy(update={"worker": WorkerSettings(concurrency=1)})
+    lone = settings.model_copy(update={"worker": WorkerSettings(concurrency=SLOTS)})
     fails_once = [{"ok_at": 2}] * 10
     with running_worker(lone, tmp_path / "high.log", TYPE, priorities="high") as first:
         await first.ready()
@@ -39,7 +41,7 @@ async def test_each_runs_its_own(settings: Settings, tmp_path: Path) -> None:
         found = await outcomes(lone, TYPE, len(high))
         assert set(found) == set(high), "a worker ran what is not its own"
         assert ran_on(first, high, found)
-        with running_worker(lone, tmp_path / "others.log", TYPE, priorities="normal,low") as second:
+        with running_worker(lone, tmp_path / "others.log", TYPE, HELD, priorities="normal,low") as second:
             await second.ready()
             normal = submit(lone, TYPE, fails_once, Priority.NORMAL)
             more = submit(lone, TYPE, fails_once, Priority.HIGH)
@@ -47,3 +49,8 @@ async def test_each_runs_its_own(settings: Settings, tmp_path: Path) -> None:
             assert ran_on(first, high + more, found)
             assert ran_on(second, low + normal, found)
             await eventually(lambda: (niceness(first), niceness(second)) == (0, 1))
+            # No slot is kept for what never comes.
+            ledger, gate = tmp_path / "ledger", tmp_path / "gate"
+            submit(lone, HELD, [{"path": str(ledger), "until": str(gate)}] * SLOTS, Priority.LOW)
+            await eventually(lambda: ledger.exists() and ledger.read_text().count("start") == SLOTS, within=20)
+            gate.touch()

@@ -1,5 +1,6 @@
 """A status view without a broker."""
 
+from collections.abc import Collection
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,8 +37,14 @@ class View:
         self.store = ViewStore(self.path, "cluster/topic", 1)
         self._next = 0
 
-    def apply(self, *statuses: Status | bytes) -> None:
-        """Apply in one transaction; bytes are the key of a tombstone."""
+    def apply(self, *statuses: Status | bytes, first: Collection[str] = (), killed: bool = False) -> None:
+        """Apply in one transaction; bytes are the key of a tombstone.
+
+        Args:
+            statuses: what is applied.
+            first: tasks whose records are applied before the others, in a transaction without positions.
+            killed: whether the writer was killed after that one, so that all of them come again.
+        """
         records = [
             StatusRecord(0, place, each, None)
             if isinstance(each, bytes)
@@ -45,7 +52,11 @@ class View:
             for place, each in enumerate(statuses, self._next)
         ]
         self._next += len(records)
-        self.store.apply("status", records, {0: self._next})
+        ahead = [record for record in records if record.key is not None and record.key.decode() in first]
+        if ahead:
+            self.store.apply("status", ahead, {})
+        left = records if killed else [record for record in records if record not in ahead]
+        self.store.apply("status", left, {0: self._next})
 
     def ask(self, question: str, *values: object) -> list[tuple[object, ...]]:
         """What a reader of its own is answered."""

@@ -57,8 +57,13 @@ def test_the_furthest_status_stays(
 
     view = View(tmp_path_factory.mktemp("view"))
     for begin, end in pairwise(cuts):
-        view.apply(*coming[begin:end])
+        first = data.draw(st.sets(st.sampled_from("abc")), label="first")
+        view.apply(*coming[begin:end], first=first, killed=data.draw(st.booleans(), label="killed"))
     assert view.all() == model
+    last = {each.id: each for each in coming}
+    assert {task for (task,) in view.ask("SELECT id FROM behind")} == {
+        task for task, each in last.items() if supersedes(model[task], each)
+    }
     furthest = {
         task: max((each.generation, each.attempt, each.deferrals, RANK[each.state]) for each in life if each.id == task)
         for task in model
