@@ -14,8 +14,9 @@ from tests.support.waiting import eventually
 
 AWAY = 5.0
 RATE = 10.0
-GOES_ON_WITHIN = 5.0
-"""Seconds that a submission may take beyond those in which the partition had no leader."""
+GOES_ON_WITHIN = 15.0
+"""Seconds that a submission may take beyond those in which the partition had no leader: one refusal after 8, and its
+repetition. Mostly none is refused; on full cores brokers may not acknowledge at once though they have a leader."""
 
 
 async def test_nothing_is_lost_and_ingest_goes_on(three_brokers: StruckCluster, tmp_path: Path) -> None:
