@@ -148,8 +148,8 @@ class Materialiser:
             new = [first, *consumer.consume(_BATCH - len(messages), 0)]
             messages += new
             urgent = urgent or any(_is_urgent(message.value()) for message in new)
-            now = time.monotonic()
-            wait = (min(self._next_at, self._next_high_at) if urgent else self._next_at) - now
+            until = min(self._next_at, self._next_high_at) if urgent else self._next_at
+            wait = until - time.monotonic()
             if wait <= 0 or len(messages) >= _BATCH:
                 break
         if urgent:

@@ -100,10 +100,9 @@ def priority(bench: Bench, *, dedicated: bool = False) -> Iterator[Figures]:
         dedicated: whether ``high`` has a further worker process of its own.
     """
     plan = bench.plan
-    sizes = {"workers": plan.workers, "concurrency": plan.concurrency}
     for _ in range(plan.runs):
-        fresh = bench.special_system(["bench.cpu"], **sizes, dedicated=True) if dedicated else bench.system("bench.cpu")
-        with fresh as system, system.log.outcomes("bench.cpu") as outcomes:
+        started = bench.system("bench.cpu", dedicated=dedicated)
+        with started as system, system.log.outcomes("bench.cpu") as outcomes:
             meter = bench.meter(system)
             submit(system.url, "bench.cpu", plan.flood, priority="low")
             # The view follows the submission for a moment: what that takes is not the tasks' speed.

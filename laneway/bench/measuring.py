@@ -58,11 +58,16 @@ class Bench:
         self._shared: System | None = None
 
     @contextmanager
-    def system(self, *types: str) -> Iterator[System]:
-        """A warm system whose workers run these types, for as long as the block runs; a fresh one unless shared."""
+    def system(self, *types: str, dedicated: bool = False) -> Iterator[System]:
+        """A warm system whose workers run these types, for as long as the block runs; a fresh one unless shared.
+
+        One where ``high`` has a further worker of its own is never shared.
+        """
         plan = self.plan
-        if not plan.share_system:
-            with self.special_system(types, workers=plan.workers, concurrency=plan.concurrency) as fresh:
+        if dedicated or not plan.share_system:
+            with self.special_system(
+                types, workers=plan.workers, concurrency=plan.concurrency, dedicated=dedicated
+            ) as fresh:
                 yield fresh
             return
         if self._shared is None:

@@ -30,6 +30,8 @@ class SectionKind(NamedTuple):
     measure: Callable[[Bench], Iterator[Figures]]
 
 
+_BESIDE_A_FLOOD: Final = ("outcome_p50_ms", "outcome_p99_ms", "library_p50_ms", "library_p99_ms", "low_kept_percent")
+
 KINDS: Final = {
     "noop": SectionKind(
         "tasks that do nothing, end to end",
@@ -63,12 +65,12 @@ KINDS: Final = {
     ),
     "priority": SectionKind(
         "`high` beside a flood of `low` tasks of 1 ms of CPU",
-        ("outcome_p50_ms", "outcome_p99_ms", "library_p50_ms", "library_p99_ms", "low_kept_percent"),
+        _BESIDE_A_FLOOD,
         latency.priority,
     ),
     "dedicated": SectionKind(
         "the same, where `high` has a further worker of its own",
-        ("outcome_p50_ms", "outcome_p99_ms", "library_p50_ms", "library_p99_ms", "low_kept_percent"),
+        _BESIDE_A_FLOOD,
         lambda bench: latency.priority(bench, dedicated=True),
     ),
     "saturated": SectionKind(

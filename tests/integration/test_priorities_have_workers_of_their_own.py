@@ -1,25 +1,18 @@
 """Workers for ``high`` alone beside workers for the others: each runs what is its, further attempts included."""
 
-import os
 from pathlib import Path
 
 from schemas.outcome import Outcome
 from schemas.settings import Settings, WorkerSettings
 from schemas.status import State
 from schemas.task import Priority
-from tests.support.fleets import worker_processes
+from tests.support.fleets import stands_back, worker_processes
 from tests.support.waiting import eventually
 from tests.support.workers import RunningWorker, outcomes, running_worker, submit
 
 TYPE = "test.flaky"
 HELD = "test.ledger"
 SLOTS = 2
-
-
-def niceness(worker: RunningWorker) -> int:
-    """How far a worker's process stands back for this one."""
-    (process,) = worker_processes(worker)
-    return os.getpriority(os.PRIO_PROCESS, process) - os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def ran_on(worker: RunningWorker, ids: list[str], found: dict[str, Outcome]) -> bool:
@@ -48,7 +41,7 @@ async def test_each_runs_its_own(settings: Settings, tmp_path: Path) -> None:
             found = await outcomes(lone, TYPE, 40)
             assert ran_on(first, high + more, found)
             assert ran_on(second, low + normal, found)
-            await eventually(lambda: (niceness(first), niceness(second)) == (0, 1))
+            assert [stands_back(process) for each in (first, second) for process in worker_processes(each)] == [0, 1]
             # No slot is kept for what never comes.
             ledger, gate = tmp_path / "ledger", tmp_path / "gate"
             submit(lone, HELD, [{"path": str(ledger), "until": str(gate)}] * SLOTS, Priority.LOW)

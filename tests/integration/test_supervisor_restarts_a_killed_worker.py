@@ -11,7 +11,7 @@ import pytest
 from schemas.settings import Settings
 from schemas.status import State
 from tests.support.api import free_port
-from tests.support.fleets import says, worker_processes
+from tests.support.fleets import says, stands_back, worker_processes
 from tests.support.processes import is_alive
 from tests.support.waiting import eventually
 from tests.support.workers import outcomes, running_worker, submit
@@ -21,11 +21,6 @@ pytestmark = pytest.mark.timeout(120)
 TASKS = 200
 
 
-def stands_back(worker: int) -> bool:
-    """Whether a process lets this one go first."""
-    return os.getpriority(os.PRIO_PROCESS, worker) == os.getpriority(os.PRIO_PROCESS, 0) + 1
-
-
 async def test_it_finishes_the_tasks(settings: Settings, tmp_path: Path) -> None:
     port = free_port()
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"metrics_port": port})})
@@ -33,7 +28,7 @@ async def test_it_finishes_the_tasks(settings: Settings, tmp_path: Path) -> None
     with running_worker(settings, tmp_path / "worker.log", "test.ledger") as worker:
         await worker.ready()
         (first,) = worker_processes(worker)
-        assert stands_back(first)
+        assert stands_back(first) == 1
         ids = submit(settings, "test.ledger", [{"path": str(ledger), "seconds": 0.05}] * TASKS)
         await eventually(lambda: ledger.exists() and ledger.read_text().count("end") > TASKS // 2, within=60)
         os.kill(first, signal.SIGKILL)

@@ -1,5 +1,6 @@
 """``laneway worker`` with its worker processes, as the operating system and its log tell of them."""
 
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from tests.support.workers import RunningWorker
 def worker_processes(worker: RunningWorker) -> list[int]:
     """Process ids of the worker processes that the supervisor runs now."""
     return [pid for pid, command in descendants(worker.process.pid).items() if "laneway.cli worker-process" in command]
+
+
+def stands_back(process: int) -> int:
+    """By how many steps of niceness a process lets this one go first."""
+    return os.getpriority(os.PRIO_PROCESS, process) - os.getpriority(os.PRIO_PROCESS, 0)
 
 
 async def says(log: Path, *words: str, times: int = 1, within: float = 60) -> None:
