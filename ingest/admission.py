@@ -305,12 +305,11 @@ class Admission:
         records = plain.records(key, payload, partition, moment.stamp, moment.headers)
         return Acceptance(task_id, Lane(task_type.name, submission.priority), State.QUEUED, *records)
 
-    def claim(self, accepted: Acceptance, moment: Moment) -> Claim:
-        """The record that claims a task's id for one request.
+    def claim(self, accepted: Acceptance, moment: Moment, name: str) -> Claim:
+        """The record that claims a task's id for one request, by a name that no other has.
 
         It lies where the id alone says, not the ordering key: requests that differ in that, too, meet in one partition.
         """
-        name = random_hex(16)
         document = encode(msgspec.structs.replace(decode(accepted.document, Status), claim=name))
         key = accepted.id.encode()
         headers = cloud_event("status", f"{accepted.id}.claim.{name}", SOURCE, moment.stamp, moment.traceparent)

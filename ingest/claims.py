@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from ingest.admission import Acceptance, Admission, Moment, check_body
 from ingest.view.reader import ViewReader
 from laneway import crashpoints
+from laneway.ids import random_hex
 from laneway.kafka.log import Log
 from schemas.codec import decode
 from schemas.errors import UnavailableError
@@ -48,9 +49,11 @@ class Claims:
         self._admission = admission
         self._log = log
         self._view = view
+        self._own = random_hex(8)
+        """What the names of this instance's claims begin with."""
 
     async def decide(self, accepted: Acceptance, moment: Moment, digest: str, *, urgent: bool) -> Won | bytes:
-        """Claim the id of a task that the view was just found not to have.
+        """Claim the id of a task that the view was just found not to have; one request for an id at a time.
 
         Args:
             accepted: the task as this request would make it.
@@ -81,14 +84,16 @@ class Claims:
         check_body(claim, digest)
         if found == mine and time.monotonic() - began < _OWN_SECONDS:
             return Won(claim, mine=True, alone=True)
-        if found != mine and datetime.now(UTC) - claim.created_at < _LONG_DEAD:
+        # Of this instance's own claims the request is over: it gave up.
+        own = claim.claim and claim.claim.startswith(self._own)
+        if found != mine and not own and datetime.now(UTC) - claim.created_at < _LONG_DEAD:
             await self._wait(task_id)
         present = await self._view.find_strongly(task_id)
         return Won(claim, mine=found == mine, alone=False) if present is None else present
 
     async def _claim(self, accepted: Acceptance, moment: Moment, *, urgent: bool) -> bytes:
         """Append a claim and wait until the view has it, and so every earlier one."""
-        document, record = self._admission.claim(accepted, moment)
+        document, record = self._admission.claim(accepted, moment, self._own + random_hex(8))
         appended = await self._log.send([record], urgent=urgent)
         if crashpoints.armed:
             crashpoints.reached("after_claim")

@@ -85,7 +85,10 @@ class Intake:
         AdmissionError: (every method) the submission is refused, or the log cannot take it.
     """
 
-    def __init__(self, admission: Admission, log: Log, view: ViewReader, recent: RecentTasks) -> None:
+    def __init__(
+        self, admission: Admission, log: Log, view: ViewReader, recent: RecentTasks, accept_timeout: float
+    ) -> None:
+        self._accept_timeout = accept_timeout
         self._admission = admission
         self._log = log
         self._view = view
@@ -115,6 +118,14 @@ class Intake:
         return await self._submit_as(keyed_id(key), body, moment, tries)
 
     async def _submit_as(self, task_id: str, body: bytes, moment: Moment, tries: int | None) -> Answer:
+        # The steps have each their bound; all of them together are to end in time, too.
+        try:
+            async with asyncio.timeout(self._accept_timeout):
+                return await self._submit_once(task_id, body, moment, tries)
+        except TimeoutError:
+            raise problems.unavailable(BrokerUnavailableError("not acknowledged in time")) from None
+
+    async def _submit_once(self, task_id: str, body: bytes, moment: Moment, tries: int | None) -> Answer:
         submission = decode_submission(body)
         digest = fingerprint(body)
         urgent = submission.priority is Priority.HIGH

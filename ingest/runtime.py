@@ -95,7 +95,7 @@ class Runtime:
         if tracing.tracer is not None:
             self._log = TracedLog(self._log, tracing.tracer)
         self._log.expect(spec.name for spec in self._specs())
-        self.intake = Intake(self.admission, self._log, self.view, recent)
+        self.intake = Intake(self.admission, self._log, self.view, recent, self.settings.api.accept_timeout)
         self.lookup = Lookup(self.view, recent)
         self.timelines = Timelines(self.settings, self.lookup)
         self.payloads = Payloads(self.settings)

@@ -1,16 +1,16 @@
 """Reading parts of the log from a beginning to an end that are fixed."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from ingest.replay.choosing import Past
 from laneway.kafka.clients import client_config, failure, reader_config
+from laneway.kafka.offsets import EARLIEST, LATEST, OffsetAsker
 from schemas.errors import BrokerUnavailableError
 from schemas.replay import Selection, Source, SourceRange
 from schemas.settings import Settings
@@ -157,13 +157,13 @@ class PastRanges:
         Raises:
             BrokerUnavailableError: the broker does not tell.
         """
-        admin = AdminClient(client_config(self._settings, "laneway-replay-admin"))
         try:
-            return self._find(admin, select, source)
-        except (KafkaException, TimeoutError) as error:
+            return self._find(select, source)
+        except (BrokerUnavailableError, KafkaException) as error:
             raise BrokerUnavailableError(f"the broker does not tell where the past lies: {error}") from error
 
-    def _find(self, admin: AdminClient, select: Selection, source: Source) -> list[SourceRange]:
+    def _find(self, select: Selection, source: Source) -> list[SourceRange]:
+        admin = AdminClient(client_config(self._settings, "laneway-replay-admin"))
         present = admin.list_topics(timeout=_TIMEOUT).topics
         wanted = [name for name in sorted(present) if self._holds(name, select, source)]
         places = [
@@ -174,12 +174,13 @@ class PastRanges:
         ]
         if select.offsets is not None:
             places = [place for place in places if f"{place[0]}-{place[1]}" in select.offsets]
-        earliest: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        ends = self._offsets(admin, places, latest)
-        firsts = self._offsets(admin, places, earliest)
+        asker = OffsetAsker(self._settings, "laneway-replay-admin")
+        ends = asker.ask(places, LATEST, within=_TIMEOUT)
+        firsts = asker.ask(places, EARLIEST, within=_TIMEOUT)
         if select.since is not None:
-            later = self._offsets(admin, places, self._before(select.since))
+            # A task is appended after it was accepted, by clocks that may differ a little.
+            since = int(select.since.timestamp() * 1000) - _CLOCKS_DIFFER_MS
+            later = asker.ask(places, since, within=_TIMEOUT)
             # Nothing was appended since: -1.
             firsts = {place: ends[place] if at < 0 else max(at, firsts[place]) for place, at in later.items()}
         ranges: list[SourceRange] = []
@@ -191,19 +192,6 @@ class PastRanges:
             if first < end:
                 ranges.append(SourceRange(topic=place[0], partition=place[1], first=first, end=end))
         return ranges
-
-    @staticmethod
-    def _before(since: datetime) -> Any:
-        """A task is appended after it was accepted, by clocks that may differ a little."""
-        spec: Any = OffsetSpec.for_timestamp(int(since.timestamp() * 1000) - _CLOCKS_DIFFER_MS)
-        return spec
-
-    @staticmethod
-    def _offsets(admin: AdminClient, places: Sequence[tuple[str, int]], spec: Any) -> dict[tuple[str, int], int]:
-        if not places:
-            return {}
-        answers = admin.list_offsets({TopicPartition(*place): spec for place in places}, request_timeout=_TIMEOUT)
-        return {(place.topic, place.partition): answer.result(_TIMEOUT + 1).offset for place, answer in answers.items()}
 
     def _holds(self, name: str, select: Selection, source: Source) -> bool:
         lead = self._topics.task_topics

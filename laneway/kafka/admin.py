@@ -1,29 +1,26 @@
 """Topics as code: plan, apply, verify."""
 
-import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
-    OffsetSpec,
     ResourceType,
 )
 
 from laneway.kafka.clients import client_config
+from laneway.kafka.offsets import LATEST, OffsetAsker
 from schemas.errors import BrokerUnavailableError, ConfigurationError
 from schemas.settings import Settings
 from schemas.topics import TopicSpec
 
 _TIMEOUT: Final = 15.0
-_LOOK_AGAIN: Final = 0.05
-_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -145,17 +142,11 @@ class TopicAdmin:
 
     def _await_leaders(self, topics: dict[str, int]) -> None:
         """Return once every partition of new topics answers; a broker takes a moment to become their leader."""
-        asked = [TopicPartition(name, number) for name, count in topics.items() for number in range(count)]
-        deadline = time.monotonic() + _TIMEOUT
-        while asked:
-            # A client of its own for each look: one that met a partition without a leader keeps to what it knows.
-            client = AdminClient(client_config(self._settings, "laneway-admin"))
-            answers = client.list_offsets(dict.fromkeys(asked, _LATEST), request_timeout=_TIMEOUT)
-            asked = [tp for tp, future in answers.items() if future.exception(_TIMEOUT) is not None]
-            if asked and time.monotonic() > deadline:
-                raise BrokerUnavailableError(f"{asked[0].topic}-{asked[0].partition} has no leader yet; try again")
-            if asked:
-                time.sleep(_LOOK_AGAIN)
+        places = [(name, number) for name, count in topics.items() for number in range(count)]
+        try:
+            OffsetAsker(self._settings, "laneway-admin").ask(places, LATEST, within=_TIMEOUT)
+        except BrokerUnavailableError as error:
+            raise BrokerUnavailableError(f"not every new topic has a leader yet; try again: {error}") from error
 
     @staticmethod
     def _refuse_conflicts(changes: list[TopicChange]) -> None:

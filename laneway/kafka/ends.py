@@ -3,14 +3,12 @@
 import asyncio
 from typing import Final
 
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
-
-from laneway.kafka.clients import client_config
+from laneway.kafka.offsets import LATEST, OffsetAsker
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 
-REQUEST_TIMEOUT: Final = 3.0
+_WITHIN: Final = 5.0
+"""Seconds; another leader stands within four where the cluster is set as ours."""
 
 
 class LogEnds:
@@ -21,10 +19,8 @@ class LogEnds:
     """
 
     def __init__(self, settings: Settings, topic: str) -> None:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        self._question = {TopicPartition(topic, each): latest for each in range(settings.kafka.partitions)}
-        self._config = client_config(settings, "laneway-ends")
-        self._client = AdminClient(self._config)
+        self._places = [(topic, number) for number in range(settings.kafka.partitions)]
+        self._asker = OffsetAsker(settings, "laneway-ends")
         self._running: asyncio.Task[dict[int, int]] | None = None
         self._next: asyncio.Task[dict[int, int]] | None = None
 
@@ -32,7 +28,8 @@ class LogEnds:
         """End offset of every partition, as it is at some moment after the call.
 
         Raises:
-            BrokerUnavailableError: the broker does not answer.
+            BrokerUnavailableError: the broker does not answer, or a partition has no leader for longer than a fail-over
+                takes.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
@@ -42,6 +39,7 @@ class LogEnds:
 
     async def close(self) -> None:
         """Give up what is under way."""
+        self._asker.close()
         for task in (self._running, self._next):
             if task is not None:
                 task.cancel()
@@ -55,11 +53,7 @@ class LogEnds:
 
     def _request(self) -> dict[int, int]:
         try:
-            answers = self._client.list_offsets(self._question, request_timeout=REQUEST_TIMEOUT)
-            return {
-                partition.partition: answer.result(REQUEST_TIMEOUT + 1).offset for partition, answer in answers.items()
-            }
-        except (KafkaException, TimeoutError) as error:
-            # The client keeps the leaders that it once learned: after a fail-over it would ask the wrong ones for ever.
-            self._client = AdminClient(self._config)
+            found = self._asker.ask(self._places, LATEST, within=_WITHIN)
+        except BrokerUnavailableError as error:
             raise BrokerUnavailableError(f"the broker does not tell where the log ends: {error}") from error
+        return {number: end for (_, number), end in found.items()}

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from laneway.kafka.clients import client_config
+from laneway.kafka.offsets import EARLIEST, LATEST, OffsetAsker
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 from schemas.task import Lane
@@ -39,6 +40,7 @@ class LaneLags:
         self._partitions = settings.kafka.partitions
         self._config = client_config(settings, "laneway-lags")
         self._admin: AdminClient | None = None
+        self._offsets = OffsetAsker(settings, "laneway-lags")
 
     def ask(self, lanes: Sequence[Lane]) -> dict[Lane, LaneProgress]:
         """How far each lane's workers are.
@@ -46,12 +48,11 @@ class LaneLags:
         Raises:
             BrokerUnavailableError: the broker does not tell.
         """
-        self._admin = self._admin or AdminClient(self._config)
         try:
-            return self._ask(self._admin, lanes)
-        except (KafkaException, TimeoutError) as error:
-            self._admin = None  # it keeps the leaders that it once learned
+            found = self._progress({self._topics.lane(lane): self._topics.group(lane) for lane in lanes})
+        except (BrokerUnavailableError, KafkaException) as error:
             raise BrokerUnavailableError(f"the broker does not tell how long the lanes are: {error}") from error
+        return {lane: found[self._topics.lane(lane)] for lane in lanes}
 
     def waiting(self) -> dict[str, int]:
         """Records on each rung of the ladder of waiting topics that are not moved on yet.
@@ -59,11 +60,9 @@ class LaneLags:
         Raises:
             BrokerUnavailableError: the broker does not tell.
         """
-        self._admin = self._admin or AdminClient(self._config)
         try:
-            found = self._progress(self._admin, {self._topics.retry(rung): self._topics.timers_group for rung in RUNGS})
-        except (KafkaException, TimeoutError) as error:
-            self._admin = None
+            found = self._progress({self._topics.retry(rung): self._topics.timers_group for rung in RUNGS})
+        except (BrokerUnavailableError, KafkaException) as error:
             raise BrokerUnavailableError(f"the broker does not tell how many tasks wait: {error}") from error
         return {rung: found[self._topics.retry(rung)].lag for rung in RUNGS}
 
@@ -111,18 +110,14 @@ class LaneLags:
             raise BrokerUnavailableError(f"a broker does not tell who works: {listed.errors[0]}")
         return any(state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD) for state in found)
 
-    def _ask(self, admin: AdminClient, lanes: Sequence[Lane]) -> dict[Lane, LaneProgress]:
-        found = self._progress(admin, {self._topics.lane(lane): self._topics.group(lane) for lane in lanes})
-        return {lane: found[self._topics.lane(lane)] for lane in lanes}
-
-    def _progress(self, admin: AdminClient, groups: Mapping[str, str]) -> dict[str, LaneProgress]:
+    def _progress(self, groups: Mapping[str, str]) -> dict[str, LaneProgress]:
         """How far the groups of topics have come in them."""
-        every = [TopicPartition(topic, number) for topic in groups for number in range(self._partitions)]
-        firsts = self._offsets(admin, every, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        ends = self._offsets(admin, every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        every = [(topic, number) for topic in groups for number in range(self._partitions)]
+        firsts = self._offsets.ask(every, EARLIEST, within=_TIMEOUT)
+        ends = self._offsets.ask(every, LATEST, within=_TIMEOUT)
         of_group: dict[str, list[TopicPartition]] = {}
-        for place in every:
-            of_group.setdefault(groups[place.topic], []).append(place)
+        for topic, number in every:
+            of_group.setdefault(groups[topic], []).append(TopicPartition(topic, number))
         committed: dict[tuple[str, int], int] = {}
         # Each question waits for the broker most of its time, and there are as many as lanes.
         with ThreadPoolExecutor(_AT_ONCE, "laneway-lags") as threads:
@@ -130,10 +125,9 @@ class LaneLags:
                 committed |= found
         lags, dones = dict.fromkeys(groups, 0), dict.fromkeys(groups, 0)
         for place in every:
-            which = (place.topic, place.partition)
-            done = committed.get(which, -1)
-            lags[place.topic] += max(0, ends[which] - max(done, firsts[which]))
-            dones[place.topic] += max(0, done)
+            done = committed.get(place, -1)
+            lags[place[0]] += max(0, ends[place] - max(done, firsts[place]))
+            dones[place[0]] += max(0, done)
         return {topic: LaneProgress(lags[topic], dones[topic]) for topic in groups}
 
     def _committed(self, group: str, places: list[TopicPartition]) -> dict[tuple[str, int], int]:
@@ -144,8 +138,3 @@ class LaneLags:
             return {(each.topic, each.partition): each.offset for each in found}
         finally:
             consumer.close()
-
-    @staticmethod
-    def _offsets(admin: AdminClient, places: list[TopicPartition], which: Any) -> dict[tuple[str, int], int]:
-        asked = admin.list_offsets(dict.fromkeys(places, which), request_timeout=_TIMEOUT)
-        return {(place.topic, place.partition): each.result(_TIMEOUT + 1).offset for place, each in asked.items()}

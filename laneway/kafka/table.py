@@ -90,7 +90,11 @@ class TableFollower:
         deadline = time.monotonic() + within.total_seconds()
         ends: dict[Place, int] = {}
         for topic, asked in self._ends.items():
-            found = await asked.ask()
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    found = await asked.ask()
+            except TimeoutError:
+                raise BrokerUnavailableError(f"{topic}: the broker does not tell in time where it ends") from None
             wanted = found if numbers is None else numbers.get(topic, found)
             ends |= {(topic, number): end for number, end in found.items() if number in wanted}
         await self._reach(ends, deadline)

@@ -134,7 +134,7 @@ async def _run(plan: Plan, folder: Path, console: Console) -> tuple[dict[str, An
             "brokers": plan.brokers,
             "seconds": round(time.monotonic() - began, 1),
             "drained_in_seconds": drained and round(drained, 2),
-            "refused": load.refused,
+            "refused": len(load.refused_at),
             "unanswered": load.unanswered,
             **verdict.counts,
             "faults": trial.faults.counts,

@@ -33,10 +33,10 @@ class Load:
     """
 
     def __init__(self, trial: Trial, address: str, rng: Random, *, rate: float, keys: int) -> None:
-        self.refused = 0
-        """Answers that promised nothing: 503 and the like."""
+        self.refused_at: list[float] = []
+        """When a question was asked that was answered without a promise, by `time.monotonic`."""
         self.promised_after: list[float] = []
-        """Seconds from each question that was answered with a promise to the answer."""
+        """Seconds from when a task was first asked for to its promise, refusals and repetitions in between included."""
         self.unanswered = 0
         """Requests that got no answer at all."""
         self._trial = trial
@@ -96,6 +96,7 @@ class Load:
     async def _ask(self, client: httpx.AsyncClient, submission: Submission, body: dict[str, Any]) -> None:
         """Ask until there is an answer; without an idempotency key an unclear answer is the end of it."""
         headers = {"Idempotency-Key": submission.idempotency_key} if submission.idempotency_key else {}
+        first = time.monotonic()
         while True:
             began = time.monotonic()
             try:
@@ -104,11 +105,11 @@ class Load:
                 self.unanswered += 1
             else:
                 if answer.status_code in (httpx.codes.ACCEPTED, httpx.codes.OK):
-                    self.promised_after.append(time.monotonic() - began)
+                    self.promised_after.append(time.monotonic() - first)
                     self._trial.accepted.promised(submission, answer.json()["id"])
                     return
                 assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, f"{answer.status_code}: {answer.text}"
-                self.refused += 1
+                self.refused_at.append(began)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 0.5)
             if submission.idempotency_key is None or self._stopping.is_set():

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.headers import ATTEMPT, DEFERRALS, DLQ_SOURCE
 from schemas.status import State
-from tests.support.chaos.offsets import LATEST
+from tests.support.chaos.offsets import LATEST, ends_of
 
 RunKey = tuple[str, int, int, int]
 """(task id, generation, attempt, deferrals)."""
@@ -142,7 +142,7 @@ class Observer:
         """Whether everything up to the present end of every topic was read."""
         asked = self._admin.list_offsets({TopicPartition(*place): LATEST for place in self._places}, request_timeout=5)
         try:
-            ends = {(found.topic, found.partition): future.result().offset for found, future in asked.items()}
+            ends = ends_of(asked)
         except KafkaException:
             # An admin client asks with the leader epoch that it once learnt, for ever: a new one learns anew.
             self._admin = self._new_admin()

@@ -2,12 +2,13 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from schemas.task import Lane
 from schemas.topics import Topics
@@ -15,6 +16,18 @@ from schemas.topics import Topics
 INTERVAL: Final = 1.0
 _WITHIN: Final = 3.0
 LATEST: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # left open upstream
+
+
+def ends_of(answers: "Mapping[TopicPartition, Future[ListOffsetsResultInfo]]") -> dict[tuple[str, int], int]:
+    """What an admin client was told.
+
+    Raises:
+        KafkaException: not all; of a partition without a leader librdkafka tells -1001 as if it were an offset.
+    """
+    ends = {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
+    if any(end < 0 for end in ends.values()):
+        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+    return ends
 
 
 class Sample(NamedTuple):
@@ -89,7 +102,7 @@ class OffsetSampler:
         # Not by `describe_consumer_groups`, of which the same holds as of commits (librdkafka #4605).
         groups = self._admin.list_consumer_groups(request_timeout=_WITHIN).result().valid
         stable = {group.group_id for group in groups if group.state == ConsumerGroupState.STABLE}
-        ends = {(tp.topic, tp.partition): future.result().offset for tp, future in ending.items()}
+        ends = ends_of(ending)
         now = time.time()
         return [
             Sample(

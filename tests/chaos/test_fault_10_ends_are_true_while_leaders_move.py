@@ -1,0 +1,74 @@
+"""SIGKILL of a broker that leads partitions: nobody is told less of the log than was acknowledged, then or later."""
+
+import asyncio
+import time
+
+import pytest
+
+from laneway.kafka.ends import LogEnds
+from laneway.kafka.offsets import EARLIEST, LATEST, OffsetAsker
+from schemas.errors import BrokerUnavailableError
+from schemas.settings import KafkaSettings, Settings
+from tests.support.chaos.cluster import StruckCluster
+from tests.support.chaos.faults import FaultLog
+from tests.support.kafka import apply_topics, delete_topics, produce_raw
+
+PARTITIONS = 6
+ANSWERS = 50
+
+
+async def test_ends_are_true_or_not_told(three_brokers: StruckCluster) -> None:
+    settings = Settings(
+        kafka=KafkaSettings(
+            bootstrap_servers=three_brokers.bootstrap_servers,
+            topic_prefix="ends.",
+            partitions=PARTITIONS,
+            replication_factor=3,
+        )
+    )
+    topic = apply_topics(settings, []).events
+    true_ends = {number: number + 1 for number in range(PARTITIONS)}
+    for number, count in true_ends.items():
+        produce_raw(three_brokers.direct_servers, topic, [b"x"] * count, partition=number)
+    places = [(topic, number) for number in range(PARTITIONS)]
+    ends, asker = LogEnds(settings, topic), OffsetAsker(settings, "test")
+    assert await ends.ask() == true_ends
+    assert await asyncio.to_thread(asker.ask, places, EARLIEST, within=10) == dict.fromkeys(places, 0)
+    leader = three_brokers.leader(topic)
+    faults = FaultLog()
+    killed = three_brokers.killed(faults, leader)
+    await asyncio.to_thread(killed.__enter__)
+    try:
+        # Every answer from here on is by another leader.
+        answers = refusals = 0
+        while answers < ANSWERS:
+            try:
+                assert await ends.ask() == true_ends
+            except BrokerUnavailableError:
+                refusals += 1
+            else:
+                answers += 1
+        assert refusals <= 3, "one question outlasts what a fail-over mostly takes"
+        # While a broker is away, who asks waits, and burns nothing.
+        began, cpu = time.monotonic(), time.process_time()
+        for _ in range(3):
+            found = await asyncio.to_thread(asker.ask, places, LATEST, within=10)
+            assert found == {(topic, number): end for number, end in true_ends.items()}
+        assert time.process_time() - cpu < max(0.5, (time.monotonic() - began) / 2)
+    finally:
+        await asyncio.to_thread(killed.__exit__, None, None, None)
+    assert await ends.ask() == true_ends
+    tomorrow = int(time.time() * 1000) + 86_400_000
+    assert await asyncio.to_thread(asker.ask, places, tomorrow, within=10) == dict.fromkeys(places, -1)
+    await ends.close()
+    delete_topics(settings)
+
+
+async def test_without_a_broker_nothing_is_told() -> None:
+    settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1", partitions=1))
+    asker = OffsetAsker(settings, "test")
+    began = time.monotonic()
+    with pytest.raises(BrokerUnavailableError) as refused:
+        await asyncio.to_thread(asker.ask, [("events", 0)], LATEST, within=1)
+    assert str(refused.value)
+    assert time.monotonic() - began < 10
