@@ -19,6 +19,8 @@ _OWN_SECONDS: Final = 1.5
 """From the claim on, whoever made it may append the task as the only one."""
 GRACE_SECONDS: Final = 3.0
 """From the moment that somebody saw a claim on, whoever made it may be taken for dead."""
+_REMEMBERED: Final = 10_000
+"""Claims of others of which it is known when they were first seen."""
 _LONG_DEAD: Final = timedelta(minutes=1)
 """Age of a claim, by clocks that differ, for which nobody waits any more."""
 
@@ -51,6 +53,8 @@ class Claims:
         self._view = view
         self._own = random_hex(8)
         """What the names of this instance's claims begin with."""
+        self._seen_at: dict[str, float] = {}
+        """When other instances' claims were first seen here, so that several short requests wait for one together."""
 
     async def decide(self, accepted: Acceptance, moment: Moment, digest: str, *, urgent: bool) -> Won | bytes:
         """Claim the id of a task that the view was just found not to have; one request for an id at a time.
@@ -84,10 +88,8 @@ class Claims:
         check_body(claim, digest)
         if found == mine and time.monotonic() - began < _OWN_SECONDS:
             return Won(claim, mine=True, alone=True)
-        # Of this instance's own claims the request is over: it gave up.
-        own = claim.claim and claim.claim.startswith(self._own)
-        if found != mine and not own and datetime.now(UTC) - claim.created_at < _LONG_DEAD:
-            await self._wait(task_id)
+        if found != mine and datetime.now(UTC) - claim.created_at < _LONG_DEAD:
+            await self._wait(task_id, claim.claim or "")
         present = await self._view.find_strongly(task_id)
         return Won(claim, mine=found == mine, alone=False) if present is None else present
 
@@ -101,9 +103,13 @@ class Claims:
         await self._view.reach({record.partition: offset + 1} if offset >= 0 else await self._view.ends())
         return document
 
-    async def _wait(self, task_id: str) -> None:
-        """Give whoever made the claim the time to make the task."""
-        deadline = time.monotonic() + GRACE_SECONDS
+    async def _wait(self, task_id: str, name: str) -> None:
+        """Give whoever made the claim of that name the time to make the task."""
+        if name.startswith(self._own):
+            return  # requests with one key take turns here: that one gave up
+        deadline = self._seen_at.setdefault(name, time.monotonic()) + GRACE_SECONDS
+        if len(self._seen_at) > _REMEMBERED:
+            del self._seen_at[next(iter(self._seen_at))]
         async with self._view.changes_of(task_id) as changed:
             while not self._view.released and self._view.find_quietly(task_id) is None:
                 left = deadline - time.monotonic()

@@ -123,7 +123,9 @@ class Intake:
             async with asyncio.timeout(self._accept_timeout):
                 return await self._submit_once(task_id, body, moment, tries)
         except TimeoutError:
-            raise problems.unavailable(BrokerUnavailableError("not acknowledged in time")) from None
+            raise UnavailableError(
+                "not confirmed in time, so nothing was promised; send it again with the same Idempotency-Key"
+            ) from None
 
     async def _submit_once(self, task_id: str, body: bytes, moment: Moment, tries: int | None) -> Answer:
         submission = decode_submission(body)

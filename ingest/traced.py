@@ -103,7 +103,8 @@ class TracedLog:
         )
 
         def over(future: "asyncio.Future[Appended]") -> None:
-            if not future.cancelled() and (error := future.exception()) is not None:
+            error = asyncio.CancelledError() if future.cancelled() else future.exception()
+            if error is not None:
                 span.set_attribute("error.type", type(error).__name__)
                 span.set_status(trace.StatusCode.ERROR)
             span.end()

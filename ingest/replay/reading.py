@@ -157,12 +157,15 @@ class PastRanges:
         Raises:
             BrokerUnavailableError: the broker does not tell.
         """
+        asker = OffsetAsker(self._settings, "laneway-replay-admin")
         try:
-            return self._find(select, source)
+            return self._find(asker, select, source)
         except (BrokerUnavailableError, KafkaException) as error:
             raise BrokerUnavailableError(f"the broker does not tell where the past lies: {error}") from error
+        finally:
+            asker.close()
 
-    def _find(self, select: Selection, source: Source) -> list[SourceRange]:
+    def _find(self, asker: OffsetAsker, select: Selection, source: Source) -> list[SourceRange]:
         admin = AdminClient(client_config(self._settings, "laneway-replay-admin"))
         present = admin.list_topics(timeout=_TIMEOUT).topics
         wanted = [name for name in sorted(present) if self._holds(name, select, source)]
@@ -174,7 +177,6 @@ class PastRanges:
         ]
         if select.offsets is not None:
             places = [place for place in places if f"{place[0]}-{place[1]}" in select.offsets]
-        asker = OffsetAsker(self._settings, "laneway-replay-admin")
         ends = asker.ask(places, LATEST, within=_TIMEOUT)
         firsts = asker.ask(places, EARLIEST, within=_TIMEOUT)
         if select.since is not None:

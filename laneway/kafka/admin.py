@@ -143,10 +143,13 @@ class TopicAdmin:
     def _await_leaders(self, topics: dict[str, int]) -> None:
         """Return once every partition of new topics answers; a broker takes a moment to become their leader."""
         places = [(name, number) for name, count in topics.items() for number in range(count)]
+        asker = OffsetAsker(self._settings, "laneway-admin")
         try:
-            OffsetAsker(self._settings, "laneway-admin").ask(places, LATEST, within=_TIMEOUT)
+            asker.ask(places, LATEST, within=_TIMEOUT)
         except BrokerUnavailableError as error:
             raise BrokerUnavailableError(f"not every new topic has a leader yet; try again: {error}") from error
+        finally:
+            asker.close()
 
     @staticmethod
     def _refuse_conflicts(changes: list[TopicChange]) -> None:

@@ -52,10 +52,11 @@ class Appended(NamedTuple):
 class _Group:
     """Records of one call, and the future that resolves once each has its answer."""
 
-    __slots__ = ("future", "last", "left")
+    __slots__ = ("failed", "future", "last", "left")
 
     def __init__(self, future: "asyncio.Future[Appended]") -> None:
         self.future = future
+        self.failed = False
         self.left = 0
         self.last: dict[TopicPartition, int] = {}
 
@@ -348,8 +349,10 @@ class LogAppender:
             # Its sequence numbers may be missing in the log, and the broker takes nothing behind a gap.
             self._identity = None
         for group, _ in batch.groups:
+            # Whoever sent it may have given up before.
+            self.failures += not group.failed
+            group.failed = True
             if not group.future.done():
-                self.failures += 1
                 group.future.set_exception(error)
 
     def _tick(self) -> None:

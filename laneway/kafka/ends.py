@@ -8,7 +8,8 @@ from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 
 _WITHIN: Final = 5.0
-"""Seconds; another leader stands within four where the cluster is set as ours."""
+"""Seconds. Where the cluster is set as ours another leader stands after four, or six where the dead one was the active
+controller, too."""
 
 
 class LogEnds:

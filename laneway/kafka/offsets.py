@@ -6,15 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    OFFSET_INVALID,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from laneway.kafka.clients import reader_config
 from schemas.errors import BrokerUnavailableError
@@ -27,6 +19,10 @@ _FIRST_TRY: Final = 1.0
 _NEXT_TRY: Final = 0.4
 """Seconds: a request to a dead leader lies in the client until its time is up, so once one did, short ones follow."""
 _BACKOFF: Final = 0.1
+_SHORTEST_TRY: Final = 0.05
+_SERVE_EVERY: Final = 0.5
+IDLE_SECONDS: Final = 10.0
+"""From the last question on, until the client is closed."""
 
 Place = tuple[str, int]
 
@@ -38,13 +34,16 @@ class OffsetAsker:
     ``list_offsets`` keeps two cores busy until its time is up, and then tells -1001 for that partition as if it were an
     offset, also when there is another leader long since (librdkafka #4620 is one cause of it).
 
-    All methods may be called in any thread.
+    All methods may be called in any thread; questions take turns, as a consumer demands. Nobody needs to close it: what
+    is not asked has no client and no thread.
     """
 
     def __init__(self, settings: Settings, client_id: str) -> None:
         self._config = reader_config(settings, client_id, "offsets")
+        self._client_id = client_id
+        self._turn = threading.Lock()
         self._consumer: Consumer | None = None
-        self._lock = threading.Lock()
+        self._used_at = 0.0
         self._closed = threading.Event()
 
     def ask(self, places: Iterable[Place], at: int, *, within: float) -> dict[Place, int]:
@@ -56,7 +55,8 @@ class OffsetAsker:
                 the epoch: the first record of that time or later, and -1 where there is none.
             within: seconds.
 
-        Blocking: some milliseconds, and while a partition has no leader up to ``within``.
+        Blocking: some milliseconds, with the first question in a while some 50, and while a partition has no leader up
+            to ``within``.
 
         Raises:
             BrokerUnavailableError: not every place is answered for in time.
@@ -65,39 +65,66 @@ class OffsetAsker:
         if not asked:
             return {}
         deadline = time.monotonic() + within
-        left, seconds = within, _FIRST_TRY
-        while True:
-            try:
-                return self._try(asked, min(seconds, left))
-            except KafkaException as error:
-                left = deadline - _BACKOFF - time.monotonic()
-                if left <= 0 or self._closed.wait(_BACKOFF):
-                    raise BrokerUnavailableError(error.args[0].str()) from error
-            seconds = _NEXT_TRY
-            self._learn({place.topic for place in asked}, min(_FIRST_TRY, left))
+        if not self._turn.acquire(timeout=within):
+            raise BrokerUnavailableError("those who asked before still wait for an answer")
+        try:
+            return self._ask(self._client(), asked, at, deadline)
+        finally:
+            self._used_at = time.monotonic()
+            self._turn.release()
 
     def close(self) -> None:
         """Give up what is under way with its next failure."""
         self._closed.set()
 
-    def _try(self, asked: list[TopicPartition], seconds: float) -> dict[Place, int]:
-        found: dict[Place, int] = {}
-        for each in self._client().offsets_for_times(asked, timeout=seconds):
-            if each.error is not None:
-                raise KafkaException(each.error)
-            if each.offset == OFFSET_INVALID:
-                raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"{each.topic}-{each.partition}"))
-            found[each.topic, each.partition] = each.offset
-        return found
-
-    def _learn(self, topics: set[str], seconds: float) -> None:
-        """Who leads is kept for minutes, in spite of errors, unless it is asked for."""
-        with contextlib.suppress(KafkaException):  # no broker at all: told by the next try
-            for topic in topics:
-                self._client().list_topics(topic, timeout=seconds)
+    def _ask(self, consumer: Consumer, asked: list[TopicPartition], at: int, deadline: float) -> dict[Place, int]:
+        seconds = _FIRST_TRY
+        while True:
+            try:
+                return _offsets(consumer, asked, at, _bounded(seconds, deadline))
+            except KafkaException as error:
+                if time.monotonic() + _BACKOFF >= deadline or self._closed.wait(_BACKOFF):
+                    raise BrokerUnavailableError(error.args[0].str()) from error
+            _learn(consumer, {place.topic for place in asked}, _bounded(_FIRST_TRY, deadline))
+            seconds = _NEXT_TRY
 
     def _client(self) -> Consumer:
-        # Made when it is first needed, which for most workers is never: it has threads of its own.
-        with self._lock:
-            self._consumer = self._consumer or Consumer(self._config)
-            return self._consumer
+        if self._consumer is None:
+            self._consumer = Consumer(self._config)
+            name = f"{self._client_id}-client"
+            threading.Thread(target=self._serve, args=(self._consumer,), name=name, daemon=True).start()
+        return self._consumer
+
+    def _serve(self, consumer: Consumer) -> None:
+        """Take what the client has to say, which it would keep for ever otherwise, and close it once nobody asks."""
+        while True:
+            time.sleep(_SERVE_EVERY)
+            with self._turn:
+                consumer.poll(0)
+                if self._closed.is_set() or time.monotonic() - self._used_at > IDLE_SECONDS:
+                    self._consumer = None
+                    break
+        consumer.close()
+
+
+def _bounded(seconds: float, deadline: float) -> float:
+    return max(_SHORTEST_TRY, min(seconds, deadline - time.monotonic()))
+
+
+def _offsets(consumer: Consumer, asked: list[TopicPartition], at: int, seconds: float) -> dict[Place, int]:
+    found: dict[Place, int] = {}
+    for each in consumer.offsets_for_times(asked, timeout=seconds):
+        place = f"{each.topic}-{each.partition}"
+        if each.error is not None:
+            raise KafkaException(KafkaError(each.error.code(), f"{place}: {each.error.str()}"))
+        # What the brokers left out stands there as it was asked.
+        if each.offset == at or (each.offset < 0 and at < 0):
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"{place}: nobody answered for it"))
+        found[each.topic, each.partition] = each.offset
+    return found
+
+
+def _learn(consumer: Consumer, topics: set[str], seconds: float) -> None:
+    """Who leads is kept for minutes, in spite of errors, unless it is asked for."""
+    with contextlib.suppress(KafkaException):  # no broker at all: told by the next try
+        consumer.list_topics(topics.pop() if len(topics) == 1 else None, timeout=seconds)

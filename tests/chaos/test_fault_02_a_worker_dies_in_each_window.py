@@ -19,7 +19,8 @@ async def test_one_effect_and_no_second_run_of_the_finished(one_broker: StruckCl
             trial.submit(TASKS, seconds=0.02)
             doomed = trial.start_worker(with_crash_point(trial.settings, window), concurrency=8)
             mark = crash_mark(trial.settings, window)
-            await eventually(mark.exists, within=40, what=f"a death at {window}")
+            # It makes the file first, and then writes into it.
+            await eventually(lambda: mark.exists() and mark.stat().st_size > 0, within=40, what=f"a death at {window}")  # noqa: B023
             await eventually(lambda: not is_alive(int(mark.read_text().split()[0])), within=10)  # noqa: B023
             trial.faults.fired(f"crash_at_{window}", [int(mark.read_text().split()[0])])
             # Where a supervisor would start it again, the whole worker goes: the next one takes over either way.

@@ -1,10 +1,12 @@
 """SIGKILL of a broker that leads partitions: nobody is told less of the log than was acknowledged, then or later."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 
+from laneway.kafka import offsets
 from laneway.kafka.ends import LogEnds
 from laneway.kafka.offsets import EARLIEST, LATEST, OffsetAsker
 from schemas.errors import BrokerUnavailableError
@@ -12,6 +14,7 @@ from schemas.settings import KafkaSettings, Settings
 from tests.support.chaos.cluster import StruckCluster
 from tests.support.chaos.faults import FaultLog
 from tests.support.kafka import apply_topics, delete_topics, produce_raw
+from tests.support.waiting import eventually
 
 PARTITIONS = 6
 ANSWERS = 50
@@ -61,14 +64,23 @@ async def test_ends_are_true_or_not_told(three_brokers: StruckCluster) -> None:
     tomorrow = int(time.time() * 1000) + 86_400_000
     assert await asyncio.to_thread(asker.ask, places, tomorrow, within=10) == dict.fromkeys(places, -1)
     await ends.close()
+    asker.close()
     delete_topics(settings)
 
 
-async def test_without_a_broker_nothing_is_told() -> None:
+async def test_without_a_broker_nothing_is_told_and_nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offsets, "IDLE_SECONDS", 1.0)
     settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1", partitions=1))
     asker = OffsetAsker(settings, "test")
     began = time.monotonic()
     with pytest.raises(BrokerUnavailableError) as refused:
         await asyncio.to_thread(asker.ask, [("events", 0)], LATEST, within=1)
     assert str(refused.value)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 3
+    # A client without a broker has more to say every second: it is heard while it is there, and soon it is not.
+    assert _threads("test-client")
+    await eventually(lambda: not _threads("test-client"), within=10)
+
+
+def _threads(name: str) -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == name]

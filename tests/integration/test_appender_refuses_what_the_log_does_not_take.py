@@ -20,6 +20,8 @@ async def test_refusals(settings: Settings) -> None:
         large = encoded_record(topics.events, 0, b"large", b"x" * MAX_RECORD_BYTES, [])
         with pytest.raises(RecordTooLargeError):
             await log.send([good, large])
+        given_up = log.send([encoded_record("no-such-topic", 1, b"k", b"v", [])])
+        given_up.cancel()  # counts as failed all the same
         began = time.monotonic()
         missing = log.send([encoded_record("no-such-topic", 0, b"k", b"v", []), good])
         await log.send([good])
@@ -33,7 +35,7 @@ async def test_refusals(settings: Settings) -> None:
         many += [encoded_record(topics.events, 1, b"small-%d" % number, b"x", []) for number in range(2_000)]
         appended = await log.send(many)
         assert appended.last == {(topics.events, 1): len(many) - 1}
-        assert log.failures == 2
+        assert log.failures == 3
     finally:
         await log.close()
     records = read_all(settings.bootstrap_servers, topics.events)
