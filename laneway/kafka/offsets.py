@@ -21,8 +21,8 @@ _NEXT_TRY: Final = 0.4
 _BACKOFF: Final = 0.1
 _SHORTEST_TRY: Final = 0.05
 _SERVE_EVERY: Final = 0.5
-IDLE_SECONDS: Final = 10.0
-"""From the last question on, until the client is closed."""
+IDLE_SECONDS: Final = 300.0
+"""From the last question on, until the client is closed; the next one has to connect first."""
 
 Place = tuple[str, int]
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from ingest.claims import GRACE_SECONDS
 from laneway.ids import id_for_key
@@ -21,6 +22,7 @@ MARGIN = 2.0
 """Seconds; one more wait would be the accept time-out again."""
 
 
+@pytest.mark.long
 async def test_a_keyed_submission_is_answered_in_time(one_broker: StruckCluster, tmp_path: Path) -> None:
     with running_trial(one_broker, tmp_path / "trial", with_api=True) as trial:
         api = await trial.api()

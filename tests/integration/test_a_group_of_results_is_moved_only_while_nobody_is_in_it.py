@@ -13,6 +13,7 @@ from schemas.topics import Topics
 from tests.support.sinks import TYPE, outcome, publish
 
 
+@pytest.mark.long
 @pytest.mark.timeout(45)
 async def test_a_group_is_moved_only_while_nobody_is_in_it(
     settings: Settings,

@@ -41,6 +41,7 @@ def diff_by_command(settings: Settings, replay_id: str, address: str) -> "subpro
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.long
 async def test_what_would_end_otherwise_is_told_and_nothing_else_changes(settings: Settings, tmp_path: Path) -> None:
     topics = Topics(settings.kafka.topic_prefix)
     with (
