@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ from schemas.topics import DEAD_LETTERS_SUFFIX, Topics, partition_of
 _TIMEOUT: Final = 10.0
 _SILENCE: Final = 30.0
 _CLOCKS_DIFFER_MS: Final = 10_000
+_OLDEST: Final = datetime(2001, 1, 1, tzinfo=UTC)
 _TASK: Final = msgspec.json.Decoder(Task)
 
 
@@ -179,7 +181,8 @@ class PastRanges:
             places = [place for place in places if f"{place[0]}-{place[1]}" in select.offsets]
         ends = asker.ask(places, LATEST, within=_TIMEOUT)
         firsts = asker.ask(places, EARLIEST, within=_TIMEOUT)
-        if select.since is not None:
+        # Before then nothing was appended, and brokers take the numbers around zero for something else than times.
+        if select.since is not None and select.since > _OLDEST:
             # A task is appended after it was accepted, by clocks that may differ a little.
             since = int(select.since.timestamp() * 1000) - _CLOCKS_DIFFER_MS
             later = asker.ask(places, since, within=_TIMEOUT)

@@ -8,8 +8,8 @@ from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 
 _WITHIN: Final = 5.0
-"""Seconds. Where the cluster is set as ours another leader stands after four, or six where the dead one was the active
-controller, too."""
+"""Seconds: as long as a submission waits by default, and mostly as a fail-over takes: four where the cluster is set as
+ours, six where the dead broker was the active controller, too."""
 
 
 class LogEnds:
@@ -29,8 +29,7 @@ class LogEnds:
         """End offset of every partition, as it is at some moment after the call.
 
         Raises:
-            BrokerUnavailableError: the broker does not answer, or a partition has no leader for longer than a fail-over
-                takes.
+            BrokerUnavailableError: the broker does not answer within 5 s, or a partition has no leader for that long.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))

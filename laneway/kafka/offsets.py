@@ -55,11 +55,11 @@ class OffsetAsker:
                 the epoch: the first record of that time or later, and -1 where there is none.
             within: seconds.
 
-        Blocking: some milliseconds, with the first question in a while some 50, and while a partition has no leader up
-            to ``within``.
+        Blocking: some milliseconds, with the first question in a while some 50, and while a partition has no leader
+            ``within`` and a moment at most.
 
         Raises:
-            BrokerUnavailableError: not every place is answered for in time.
+            BrokerUnavailableError: not every place is answered for in time, there can be no client, or it was closed.
         """
         asked = [TopicPartition(*place, at) for place in places]
         if not asked:
@@ -69,12 +69,14 @@ class OffsetAsker:
             raise BrokerUnavailableError("those who asked before still wait for an answer")
         try:
             return self._ask(self._client(), asked, at, deadline)
+        except KafkaException as error:
+            raise BrokerUnavailableError(error.args[0].str()) from error
         finally:
             self._used_at = time.monotonic()
             self._turn.release()
 
     def close(self) -> None:
-        """Give up what is under way with its next failure."""
+        """Give up what is under way with its next failure; nothing more is asked."""
         self._closed.set()
 
     def _ask(self, consumer: Consumer, asked: list[TopicPartition], at: int, deadline: float) -> dict[Place, int]:
@@ -82,17 +84,20 @@ class OffsetAsker:
         while True:
             try:
                 return _offsets(consumer, asked, at, _bounded(seconds, deadline))
-            except KafkaException as error:
+            except KafkaException:
                 if time.monotonic() + _BACKOFF >= deadline or self._closed.wait(_BACKOFF):
-                    raise BrokerUnavailableError(error.args[0].str()) from error
+                    raise
             _learn(consumer, {place.topic for place in asked}, _bounded(_FIRST_TRY, deadline))
             seconds = _NEXT_TRY
 
     def _client(self) -> Consumer:
+        if self._closed.is_set():
+            raise BrokerUnavailableError("nothing is asked any more")
         if self._consumer is None:
-            self._consumer = Consumer(self._config)
+            consumer = Consumer(self._config)
             name = f"{self._client_id}-client"
-            threading.Thread(target=self._serve, args=(self._consumer,), name=name, daemon=True).start()
+            threading.Thread(target=self._serve, args=(consumer,), name=name, daemon=True).start()
+            self._consumer = consumer
         return self._consumer
 
     def _serve(self, consumer: Consumer) -> None:
@@ -100,11 +105,13 @@ class OffsetAsker:
         while True:
             time.sleep(_SERVE_EVERY)
             with self._turn:
-                consumer.poll(0)
+                with contextlib.suppress(Exception):  # of what writes the log: full disks must not end the listening
+                    consumer.poll(0)
                 if self._closed.is_set() or time.monotonic() - self._used_at > IDLE_SECONDS:
                     self._consumer = None
                     break
-        consumer.close()
+        with contextlib.suppress(Exception):  # the same
+            consumer.close()
 
 
 def _bounded(seconds: float, deadline: float) -> float:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from laneway.kafka import offsets
+from laneway.kafka.clients import ClientLogger
 from laneway.kafka.ends import LogEnds
 from laneway.kafka.offsets import EARLIEST, LATEST, OffsetAsker
 from schemas.errors import BrokerUnavailableError
@@ -29,11 +30,13 @@ async def test_ends_are_true_or_not_told(three_brokers: StruckCluster) -> None:
             replication_factor=3,
         )
     )
-    topic = apply_topics(settings, []).events
+    topics = apply_topics(settings, [])
+    topic = topics.events
     true_ends = {number: number + 1 for number in range(PARTITIONS)}
     for number, count in true_ends.items():
         produce_raw(three_brokers.direct_servers, topic, [b"x"] * count, partition=number)
-    places = [(topic, number) for number in range(PARTITIONS)]
+    # Two topics, for which metadata is asked in another way than for one.
+    places = [(each, number) for each in (topic, topics.audit) for number in range(PARTITIONS)]
     ends, asker = LogEnds(settings, topic), OffsetAsker(settings, "test")
     assert await ends.ask() == true_ends
     assert await asyncio.to_thread(asker.ask, places, EARLIEST, within=10) == dict.fromkeys(places, 0)
@@ -56,7 +59,7 @@ async def test_ends_are_true_or_not_told(three_brokers: StruckCluster) -> None:
         began, cpu = time.monotonic(), time.process_time()
         for _ in range(3):
             found = await asyncio.to_thread(asker.ask, places, LATEST, within=10)
-            assert found == {(topic, number): end for number, end in true_ends.items()}
+            assert found == dict.fromkeys(places, 0) | {(topic, number): end for number, end in true_ends.items()}
         assert time.process_time() - cpu < max(0.5, (time.monotonic() - began) / 2)
     finally:
         await asyncio.to_thread(killed.__exit__, None, None, None)
@@ -69,18 +72,32 @@ async def test_ends_are_true_or_not_told(three_brokers: StruckCluster) -> None:
 
 
 async def test_without_a_broker_nothing_is_told_and_nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offsets, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(offsets, "IDLE_SECONDS", 3.0)
+    heard: list[float] = []
+
+    def hear(*_: object) -> None:
+        heard.append(time.monotonic())
+        raise OSError(28, "no space left on device")  # as a log may answer
+
+    monkeypatch.setattr(ClientLogger, "log", hear)
     settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1", partitions=1))
     asker = OffsetAsker(settings, "test")
     began = time.monotonic()
     with pytest.raises(BrokerUnavailableError) as refused:
         await asyncio.to_thread(asker.ask, [("events", 0)], LATEST, within=1)
+    asked_until = time.monotonic()
     assert str(refused.value)
-    assert time.monotonic() - began < 3
+    assert asked_until - began < 3
     # A client without a broker has more to say every second: it is heard while it is there, and soon it is not.
-    assert _threads("test-client")
-    await eventually(lambda: not _threads("test-client"), within=10)
+    await eventually(lambda: heard and heard[-1] > asked_until + 1)
+    await eventually(lambda: "test-client" not in {thread.name for thread in threading.enumerate()}, within=10)
+    asker.close()
+    with pytest.raises(BrokerUnavailableError):
+        asker.ask([("events", 0)], LATEST, within=1)
 
 
-def _threads(name: str) -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == name]
+async def test_without_a_client_nothing_is_told() -> None:
+    unusable = {"ssl.ca.location": "/nowhere", "security.protocol": "ssl"}
+    settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1", client_options=unusable))
+    with pytest.raises(BrokerUnavailableError):
+        OffsetAsker(settings, "test").ask([("events", 0)], LATEST, within=1)

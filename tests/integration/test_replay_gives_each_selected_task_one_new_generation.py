@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.timeout(240)
 
 MODULE = "tests.support.replay_handlers"
 TYPES = ("past.echo", "past.failing")
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
 async def submitted(client: httpx.AsyncClient, count: int, **fields: Any) -> list[str]:
@@ -98,6 +100,12 @@ async def test_a_plan_selects_by_payload_and_is_run_as_it_is(settings: Settings,
             ids = await submitted(client, 200, labels={"tenant": "acme"})
             await outcomes(settings, "past.echo", 200)
             select = {"types": ["past.echo"], "where": "kind == 'odd' && n > `99`", "labels": {"tenant": "acme"}}
+            for since, selected in (("1970-01-01T00:00:00Z", 50), ("1970-01-01T00:00:10Z", 50), (TOMORROW, 0)):
+                answer = await client.post(
+                    "/api/replays?wait=20", json={"select": {**select, "since": since}, "dry_run": True}, timeout=30
+                )
+                assert answer.status_code == 202, answer.text
+                assert answer.json()["plan"]["selected"] == selected, since
             answer = await client.post(
                 "/api/replays?wait=20",
                 json={"select": select, "dry_run": True, "patch": {"kind": "patched", "n": None}, "rate": 0},
