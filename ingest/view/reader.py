@@ -65,7 +65,7 @@ class ViewReader:
         self._waiting = 0
         self._watcher: asyncio.Task[None] | None = None
         self._released = False
-        self._ends = LogEnds(settings, Topics(settings.kafka.topic_prefix).status)
+        self._ends = LogEnds(settings, [Topics(settings.kafka.topic_prefix).status])
         self._threads = ThreadPoolExecutor(_LISTING_THREADS, "laneway-listing")
         self.target: dict[int, int] | None = None
         """Where the log ended when this process started; reaching it makes the view caught up."""
@@ -193,9 +193,10 @@ class ViewReader:
             UnavailableError: the broker does not answer.
         """
         try:
-            return await self._ends.ask()
+            found = await self._ends.ask()
         except BrokerUnavailableError as error:
             raise UnavailableError(f"the log cannot be asked: {error}") from error
+        return {number: end for (_, number), end in found.items()}
 
     async def reach(self, positions: dict[int, int], *, or_: Callable[[], bool] = lambda: False) -> None:
         """Wait until the view has applied everything before ``positions``, or until ``or_`` is true; bounded.

@@ -1,9 +1,10 @@
 """Where the log ends, asked of the broker for everybody who wants to know at once."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
-from laneway.kafka.offsets import LATEST, OffsetAsker
+from laneway.kafka.offsets import LATEST, OffsetAsker, Place
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
 
@@ -13,19 +14,19 @@ ours, six where the dead broker was the active controller, too."""
 
 
 class LogEnds:
-    """End offsets of one topic.
+    """End offsets of topics that have as many partitions as the settings say.
 
     Ordering: an answer is never older than the question: who asks while a request is under way gets the next one,
         shared with all who asked meanwhile. A thousand questions at once are two requests.
     """
 
-    def __init__(self, settings: Settings, topic: str) -> None:
-        self._places = [(topic, number) for number in range(settings.kafka.partitions)]
+    def __init__(self, settings: Settings, topics: Iterable[str]) -> None:
+        self._places = [(topic, number) for topic in topics for number in range(settings.kafka.partitions)]
         self._asker = OffsetAsker(settings, "laneway-ends")
-        self._running: asyncio.Task[dict[int, int]] | None = None
-        self._next: asyncio.Task[dict[int, int]] | None = None
+        self._running: asyncio.Task[dict[Place, int]] | None = None
+        self._next: asyncio.Task[dict[Place, int]] | None = None
 
-    async def ask(self) -> dict[int, int]:
+    async def ask(self) -> dict[Place, int]:
         """End offset of every partition, as it is at some moment after the call.
 
         Raises:
@@ -45,15 +46,14 @@ class LogEnds:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    async def _after(self, previous: "asyncio.Task[dict[int, int]] | None") -> dict[int, int]:
+    async def _after(self, previous: "asyncio.Task[dict[Place, int]] | None") -> dict[Place, int]:
         if previous is not None:
             await asyncio.wait([previous])
         self._running, self._next = self._next, None
         return await asyncio.to_thread(self._request)
 
-    def _request(self) -> dict[int, int]:
+    def _request(self) -> dict[Place, int]:
         try:
-            found = self._asker.ask(self._places, LATEST, within=_WITHIN)
+            return self._asker.ask(self._places, LATEST, within=_WITHIN)
         except BrokerUnavailableError as error:
             raise BrokerUnavailableError(f"the broker does not tell where the log ends: {error}") from error
-        return {number: end for (_, number), end in found.items()}

@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from laneway.kafka.clients import failure, reader_config
 from laneway.kafka.ends import LogEnds
+from laneway.kafka.offsets import Place
 from laneway.kafka.records import TableRecord
 from schemas.errors import BrokerUnavailableError
 from schemas.settings import Settings
@@ -22,7 +23,6 @@ log = structlog.get_logger(__name__)
 _BATCH: Final = 1_000
 _POLL: Final = 0.2
 _TRY_AGAIN_AFTER: Final = 1.0
-Place = tuple[str, int]
 
 
 class TableFollower:
@@ -43,7 +43,7 @@ class TableFollower:
         self._loop = asyncio.get_running_loop()
         self._take = take
         self._places = [(topic, number) for topic in topics for number in range(settings.kafka.partitions)]
-        self._ends = {topic: LogEnds(settings, topic) for topic in topics}
+        self._ends = LogEnds(settings, topics)
         self._config = {
             **reader_config(settings, client_id, "table"),
             "auto.offset.reset": "earliest",
@@ -62,8 +62,7 @@ class TableFollower:
     async def close(self) -> None:
         """Stop reading."""
         self._stopping.set()
-        for ends in self._ends.values():
-            await ends.close()
+        await self._ends.close()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
 
@@ -88,15 +87,15 @@ class TableFollower:
             BrokerUnavailableError: not in time, or the broker does not answer.
         """
         deadline = time.monotonic() + within.total_seconds()
-        ends: dict[Place, int] = {}
-        for topic, asked in self._ends.items():
-            try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    found = await asked.ask()
-            except TimeoutError:
-                raise BrokerUnavailableError(f"{topic}: the broker does not tell in time where it ends") from None
-            wanted = found if numbers is None else numbers.get(topic, found)
-            ends |= {(topic, number): end for number, end in found.items() if number in wanted}
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                found = await self._ends.ask()
+        except TimeoutError:
+            raise BrokerUnavailableError("the broker does not tell in time where the log ends") from None
+        only = numbers or {}
+        ends = {
+            (topic, number): end for (topic, number), end in found.items() if topic not in only or number in only[topic]
+        }
         await self._reach(ends, deadline)
 
     async def reach(self, topic: str, number: int, offset: int, within: timedelta) -> None:
@@ -126,7 +125,9 @@ class TableFollower:
                 finally:
                     consumer.close()
             except KafkaException as error:
-                log.warning("table read again soon", topics=sorted(self._ends), said=str(error))
+                log.warning(
+                    "table read again soon", topics=sorted({topic for topic, _ in self._places}), said=str(error)
+                )
                 self._stopping.wait(_TRY_AGAIN_AFTER)
             except RuntimeError:  # the loop is closed: nobody listens any more
                 return

@@ -9,6 +9,7 @@ import pytest
 
 from ingest.view.notices import NoticeWriter
 from ingest.view.reader import ViewReader
+from laneway.kafka.offsets import Place
 from schemas.settings import ApiSettings, KafkaSettings, Settings
 from tests.support.views import View, status
 
@@ -22,9 +23,9 @@ class Ends:
         self.told: dict[int, int] = {0: 0}
         self.asked = 0
 
-    async def ask(self) -> dict[int, int]:
+    async def ask(self) -> dict[Place, int]:
         self.asked += 1
-        return self.told
+        return {("status", number): end for number, end in self.told.items()}
 
     async def close(self) -> None: ...
 
